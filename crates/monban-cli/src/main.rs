@@ -1,0 +1,2 @@
+//! The `monban` command: run a command while holding a key.
+fn main() {}

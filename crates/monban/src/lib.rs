@@ -1,0 +1,2 @@
+//! One lock over the store you already run.
+pub mod keyed;

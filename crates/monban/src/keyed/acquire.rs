@@ -1,12 +1,12 @@
 //! Waiting for a key: one future for tasks, and the same future driven by a parked thread.
 
-use std::borrow::Borrow;
-use std::future::Future;
-use std::hash::{BuildHasher, Hash};
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::hash::BuildHasher;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use super::as_key::AsKey;
 use super::sync;
 use super::table::{Entered, Place, Table, Turn};
 
@@ -27,8 +27,7 @@ pub(super) struct Acquire<'a, K, V, S, Q: ?Sized> {
 
 impl<'a, K, V, S, Q> Acquire<'a, K, V, S, Q>
 where
-    K: Borrow<Q>,
-    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
     pub(super) fn new(table: &'a Table<K, V, S>, key: &'a Q, permits: u32) -> Self {
@@ -46,6 +45,21 @@ where
             Entered::Held(place) => Some(Grant { place, value: None }),
             Entered::Waits(_) | Entered::Busy => None,
         }
+    }
+
+    /// Waits for whichever is ready first; the key, if both are. The guard is made before `stop` is dropped,
+    /// since a panic there must not lose the grant.
+    pub(super) async fn unless<F: Future, G>(
+        mut self,
+        stop: F,
+        guard: impl Fn(Grant<V>) -> G,
+    ) -> Result<G, F::Output> {
+        let mut stop = pin!(stop);
+        poll_fn(|context| match Pin::new(&mut self).poll(context) {
+            Poll::Ready(grant) => Poll::Ready(Ok(guard(grant))),
+            Poll::Pending => stop.as_mut().poll(context).map(Err),
+        })
+        .await
     }
 
     /// Waits on this thread.
@@ -69,8 +83,7 @@ where
 
 impl<K, V, S, Q> Future for Acquire<'_, K, V, S, Q>
 where
-    K: Borrow<Q>,
-    Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
     type Output = Grant<V>;

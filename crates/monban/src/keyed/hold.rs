@@ -37,7 +37,13 @@ impl<R: Deref<Target: Tabled>> Hold<R> {
 
     /// Gives back all permits but so many.
     pub(super) fn keep(&mut self, permits: u32) {
-        let rest = self.permits - permits;
+        let held = self.permits;
+        // None is not a choice: an entry without permits would be gone before its guard.
+        assert!(
+            (1..=held).contains(&permits),
+            "keep {permits} permits of {held}"
+        );
+        let rest = held - permits;
         self.permits = permits;
         if rest > 0 {
             self.home.table().release(self.place, rest, None);

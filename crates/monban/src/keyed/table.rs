@@ -5,13 +5,13 @@
 //! Whether an entry may go is decided under the same lock under which claims come and leave, so there is no
 //! moment between "nobody is left" and "it is gone".
 
-use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::task::Waker;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table;
 
+use super::as_key::AsKey;
 use super::line::{Entry, Line};
 use super::sync::{Mutex, MutexGuard, lock};
 
@@ -95,22 +95,25 @@ impl<K, V, S> Table<K, V, S> {
     }
 
     /// Holds the key, or joins its line if a waker is given.
-    pub(super) fn enter<Q>(&self, key: &Q, permits: u32, waker: Option<&Waker>) -> Entered
+    pub(super) fn enter<Q: AsKey<K> + ?Sized>(
+        &self,
+        key: &Q,
+        permits: u32,
+        waker: Option<&Waker>,
+    ) -> Entered
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         S: BuildHasher,
     {
         let hash = self.hasher.hash_one(key);
         let mut guard = self.keys(hash);
         let keys = &mut *guard;
-        let same = |entry: &Entry<K, V>| entry.hash == hash && entry.key.borrow() == key;
+        let same = |entry: &Entry<K, V>| entry.hash == hash && key.names(&entry.key);
         match keys.entries.entry(hash, same, |entry| entry.hash) {
             hash_table::Entry::Vacant(vacant) => {
                 let id = keys.next;
-                // `to_owned` may panic: nothing has been changed yet.
+                // `to_key` may panic: nothing has been changed yet.
                 vacant.insert(Entry {
-                    key: key.to_owned(),
+                    key: key.to_key(),
                     hash,
                     id,
                     used: permits,
@@ -165,7 +168,7 @@ impl<K, V, S> Table<K, V, S> {
     /// Gives up a place in line. A grant that was never taken goes to the next.
     pub(super) fn leave(&self, at: Turn, permits: u32) {
         let mut keys = self.keys(at.place.hash);
-        let Ok(mut found) = keys.find(at.place) else {
+        let Some(mut found) = keys.find(at.place) else {
             return;
         };
         let entry = found.get_mut();
@@ -183,7 +186,7 @@ impl<K, V, S> Table<K, V, S> {
     /// Returns permits and hands the key on; the entry goes with the last claim.
     pub(super) fn release(&self, place: Place, permits: u32, value: Option<V>) {
         let mut keys = self.keys(place.hash);
-        let Ok(mut found) = keys.find(place) else {
+        let Some(mut found) = keys.find(place) else {
             debug_assert!(false, "a claim's entry is there until the claim has left");
             return;
         };
@@ -207,13 +210,10 @@ impl<K, V, S> Table<K, V, S> {
 }
 
 impl<K, V> Keys<K, V> {
-    fn find(
-        &mut self,
-        place: Place,
-    ) -> Result<hash_table::OccupiedEntry<'_, Entry<K, V>>, hash_table::AbsentEntry<'_, Entry<K, V>>>
-    {
+    fn find(&mut self, place: Place) -> Option<hash_table::OccupiedEntry<'_, Entry<K, V>>> {
         self.entries
             .find_entry(place.hash, |entry| entry.id == place.id)
+            .ok()
     }
 
     fn line(&mut self, place: Place) -> Option<&mut Line<V>> {

@@ -235,12 +235,12 @@ fn launch(options: &RedisOptions, port: u16, home: &Home) -> io::Result<Process>
         Home::Given(_) => None,
     };
     let mut process = Process::spawn(&mut command, scratch)?;
+    let id = process.id();
     wait_until("the redis server", READY, || {
-        if process.is_running()? {
-            Ok(is_ready(options, port))
-        } else {
-            Err(io::Error::other("ended"))
+        if !process.is_running()? {
+            return Err(io::Error::other("the redis server ended"));
         }
+        Ok(is_ready(options, port, id))
     })
     .map_err(|error| {
         io::Error::new(
@@ -282,13 +282,16 @@ fn arguments(options: &RedisOptions, port: u16) -> Vec<String> {
     words
 }
 
-/// Answers PING (so it is neither loading nor refusing us), and follows its primary if it has one.
-fn is_ready(options: &RedisOptions, port: u16) -> bool {
+/// Whether it is *our* server that answers (not another one on a port that was just taken), neither
+/// loading nor refusing us, and following its primary if it has one.
+fn is_ready(options: &RedisOptions, port: u16, id: u32) -> bool {
     let ask = |words: &[&str]| Connection::open(port, options.password.as_deref())?.ask(words);
-    let answers = ask(&["PING"]).is_ok_and(|reply| reply == "PONG");
-    let follows =
-        || ask(&["INFO", "replication"]).is_ok_and(|info| info.contains("master_link_status:up"));
-    answers && (options.primary.is_none() || follows())
+    let says = |section: &str, line: &str| {
+        ask(&["INFO", section]).is_ok_and(|info| info.lines().any(|said| said.trim_end() == line))
+    };
+    ask(&["PING"]).is_ok_and(|reply| reply == "PONG")
+        && says("server", &format!("process_id:{id}"))
+        && (options.primary.is_none() || says("replication", "master_link_status:up"))
 }
 
 fn log_path(dir: &Path) -> PathBuf {

@@ -1,0 +1,1 @@
+//! The suite that holds any store to the contract.

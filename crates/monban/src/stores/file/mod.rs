@@ -1,0 +1,1 @@
+//! The embedded store: files on one host, no server.

@@ -1,0 +1,1 @@
+//! The store inside one process: the line itself, under a mutex.

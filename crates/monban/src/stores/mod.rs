@@ -1,0 +1,6 @@
+//! The stores, one folder each. They see neither each other nor the engine.
+
+pub mod file;
+pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -1,0 +1,1 @@
+//! The line on one Redis or Valkey primary.

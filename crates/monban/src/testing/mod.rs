@@ -1,0 +1,1 @@
+//! For users' tests: a store whose faults they command.

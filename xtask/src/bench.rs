@@ -9,11 +9,21 @@ struct Bench {
     cargo: &'static [&'static [&'static str]],
 }
 
-const BENCHES: &[Bench] = &[Bench {
-    name: "keyed",
-    about: "the in-process keyed mutex beside other crates",
-    cargo: &[&["run", "--release", "--package", "bench-keyed"]],
-}];
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "run",
+        about: "the command beside flock, hand-over between processes, a waiting process",
+        cargo: &[
+            &["build", "--release", "--package", "monban-cli", "--package", "bench-command"],
+            &["run", "--release", "--package", "bench-command"],
+        ],
+    },
+    Bench {
+        name: "keyed",
+        about: "the in-process keyed mutex beside other crates",
+        cargo: &[&["run", "--release", "--package", "bench-keyed"]],
+    },
+];
 
 /// Runs the named measurements, or all.
 pub(crate) fn run(words: &[String]) -> Outcome {

@@ -29,19 +29,24 @@ const SUITES: &[Suite] = &[Suite {
 
 /// `cargo xtask test [--no-services] [FILTER]`.
 pub(crate) fn run(words: &[String]) -> Outcome {
-    let (flags, filters): (Vec<&str>, Vec<&str>) = words
-        .iter()
-        .map(String::as_str)
-        .partition(|word| word.starts_with('-'));
-    let without = match flags.as_slice() {
-        [] => false,
-        ["--no-services"] => true,
-        _ => return Err("say `test [--no-services] [FILTER]`".into()),
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (without_services, filters) = parse(&words, shell::in_ci())?;
+    run_suites(without_services, filters)
+}
+
+/// Whether to go without services, and the filters.
+fn parse<'a>(words: &'a [&'a str], in_ci: bool) -> Outcome<(bool, &'a [&'a str])> {
+    let (without, filters) = match words {
+        ["--no-services", filters @ ..] => (true, filters),
+        filters => (false, filters),
     };
-    if without && shell::in_ci() {
+    if filters.len() > 1 || filters.iter().any(|word| word.starts_with('-')) {
+        return Err("say `test [--no-services] [FILTER]`".into());
+    }
+    if without && in_ci {
         return Err("--no-services leaves tests out, which CI does not".into());
     }
-    run_suites(without, &filters)
+    Ok((without, filters))
 }
 
 fn run_suites(without_services: bool, filters: &[&str]) -> Outcome {
@@ -101,5 +106,23 @@ fn run_suites(without_services: bool, filters: &[&str]) -> Outcome {
         Ok(())
     } else {
         Err(format!("failed: {}", failed.join(", ")).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ci_leaves_no_test_out() {
+        assert!(parse(&["--no-services"], true).is_err());
+        assert_eq!(parse(&["--no-services", "word"], false).unwrap(), (true, &["word"][..]));
+        assert_eq!(parse(&["word"], true).unwrap(), (false, &["word"][..]));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        assert!(parse(&["--no-service"], false).is_err());
+        assert!(parse(&["one", "two"], false).is_err());
     }
 }

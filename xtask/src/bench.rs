@@ -14,7 +14,14 @@ const BENCHES: &[Bench] = &[
         name: "run",
         about: "the command beside flock, hand-over between processes, a waiting process",
         cargo: &[
-            &["build", "--release", "--package", "monban-cli", "--package", "bench-command"],
+            &[
+                "build",
+                "--release",
+                "--package",
+                "monban-cli",
+                "--package",
+                "bench-command",
+            ],
             &["run", "--release", "--package", "bench-command"],
         ],
     },

@@ -81,7 +81,14 @@ fn clippy() -> Outcome {
 /// Programs first: the command and the library are both called monban, and the library's docs stay.
 fn docs() -> Outcome {
     for targets in ["--bins", "--lib"] {
-        let words = ["doc", "--workspace", targets, "--no-deps", "--all-features", "--locked"];
+        let words = [
+            "doc",
+            "--workspace",
+            targets,
+            "--no-deps",
+            "--all-features",
+            "--locked",
+        ];
         shell::run(shell::cargo(&words).env("RUSTDOCFLAGS", "-D warnings"))?;
     }
     Ok(())

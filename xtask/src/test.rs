@@ -116,7 +116,10 @@ mod tests {
     #[test]
     fn ci_leaves_no_test_out() {
         assert!(parse(&["--no-services"], true).is_err());
-        assert_eq!(parse(&["--no-services", "word"], false).unwrap(), (true, &["word"][..]));
+        assert_eq!(
+            parse(&["--no-services", "word"], false).unwrap(),
+            (true, &["word"][..])
+        );
         assert_eq!(parse(&["word"], true).unwrap(), (false, &["word"][..]));
     }
 

@@ -281,6 +281,8 @@ mod tests {
         assert!(findings("stores/file/door.rs", text).is_empty());
         assert!(findings("connect.rs", "use crate::stores::{file::A, memory};").is_empty());
         assert!(findings("testing/mod.rs", "use crate::stores::memory::Memory;").is_empty());
+        let inner = "mod inner { use super::Line; use super::super::clock; }";
+        assert!(findings("rule/line.rs", inner).is_empty());
     }
 
     #[test]
@@ -294,7 +296,7 @@ mod tests {
             "fn f() { let x = monban::engine::Gate::new(); }",
             "macro_rules! m { () => { $crate::engine::gate() } }",
             "m!(crate::engine::X);",
-            "mod inner { use super::super::super::engine::Gate; }",
+            "mod inner { use super::super::super::super::engine::Gate; }",
             "use crate::Lease;",
         ] {
             assert!(!findings("stores/file/door.rs", text).is_empty(), "{text}");

@@ -182,7 +182,7 @@ mod tests {
     fn test_items_are_left_out_and_their_lines_counted() {
         let (code, lines) = code(
             "fn a() {}\n#[cfg(test)]\nmod tests {\n  fn t<A, B>() {}\n}\n\
-             #[cfg(all(test, unix))] use x::{y, z};\n#[test]\n#[should_panic]\nfn t() {}\nfn b() {}",
+             #[cfg(all(test, unix))] use x::{y, z};\n#[test]\n#[should_panic]\nfn t<A, B>() {}\nfn b() {}",
         );
         assert_eq!((code.as_str(), lines), ("fn a () { } fn b () { }", 8));
     }

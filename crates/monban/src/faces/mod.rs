@@ -1,0 +1,5 @@
+//! The kinds of lock: each chooses a mode and calls the engine.
+
+mod mutex;
+
+pub use mutex::Mutex;

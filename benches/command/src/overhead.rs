@@ -18,24 +18,31 @@ pub(crate) fn measure(programs: &Programs, plan: Plan) -> Outcome<String> {
     let scratch = tempfile::tempdir()?;
     let store = format!("file:{}", scratch.path().join("store").display());
     let lock = scratch.path().join("beside.lock");
-    let monban = || {
-        let mut command = Command::new(&programs.monban);
-        command.args(["run", "--store", &store, "k", "--", "/bin/true"]);
+    let bare = |word: &str| Command::new(word);
+    let flock = |word: &str| {
+        let mut command = Command::new("/usr/bin/flock");
+        command.arg(&lock).arg(word);
         command
     };
-    let flock = || {
-        let mut command = Command::new("/usr/bin/flock");
-        command.arg(&lock).arg("/bin/true");
+    let monban = |word: &str| {
+        let mut command = Command::new(&programs.monban);
+        command.args(["run", "--store", &store, "k", "--", word]);
         command
     };
     let names = ["`true`", "`flock FILE true`", "`monban run k -- true`"];
-    let makers: [&dyn Fn() -> Command; 3] = [&|| Command::new("/bin/true"), &flock, &monban];
+    let makers: [&dyn Fn(&str) -> Command; 3] = [&bare, &flock, &monban];
+    for make in makers {
+        // A program that runs nothing would be the fastest.
+        if make("/bin/false").status()?.code() != Some(1) {
+            return Err(format!("{:?} did not run its command", make("/bin/false")).into());
+        }
+    }
 
     let mut samples = [const { Vec::new() }; 3];
     let mut turns = Turns(plan.seed);
     for round in 0..WARM_UP + plan.starts {
         for which in turns.order(makers.len()) {
-            let took = once(makers[which]())?;
+            let took = once(makers[which]("/bin/true"))?;
             if round >= WARM_UP {
                 samples[which].push(took);
             }

@@ -46,7 +46,7 @@ fn monban_file(dir: &str, rounds: usize) -> Outcome<Vec<(u64, u64)>> {
         let from = now()?;
         thread::sleep(HOLD);
         stays.push((from, now()?));
-        lease.release().wait()?;
+        block_on(lease.release())?;
     }
     Ok(stays)
 }

@@ -1,6 +1,10 @@
 //! The `monban` command: run a command while holding a key.
 
-#[expect(dead_code, reason = "`run` is not wired to the library yet")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "`run` is not wired to the library yet"
+)]
 mod child;
 
 use std::process::ExitCode;

@@ -11,15 +11,13 @@ use std::path::Path;
 /// Names the tags of all claims under which a process runs, outermost first, separated by colons.
 pub(crate) const TAG_VARIABLE: &str = "MONBAN_CLAIM";
 
-/// Where a command's processes are to be looked for.
+/// A command's processes. Whoever was seen to belong to it once does so for good.
 #[derive(Debug)]
-pub(crate) struct Members<'a> {
-    /// The command itself, once it is known.
-    pub(crate) leader: Option<Pid>,
-    /// Whether the command leads a process group of its own.
-    pub(crate) own_group: bool,
-    /// The command's tag; an empty one matches nobody.
-    pub(crate) tag: &'a str,
+pub(crate) struct Members {
+    leader: Option<Pid>,
+    own_group: bool,
+    tag: String,
+    known: Vec<Process>,
 }
 
 /// One living process, told apart by its start time from a later one with the same number.
@@ -31,26 +29,45 @@ struct Process {
     started: u64,
 }
 
-impl Members<'_> {
-    /// Sends `signal` to all members found, and returns how many there were outside the group or alive in it.
-    pub(crate) fn signal(&self, signal: Signal) -> usize {
+impl Members {
+    /// Nobody yet but who carries `tag` (none if it is empty); the leader follows when it is known.
+    pub(crate) fn new(tag: &str) -> Self {
+        Self {
+            leader: None,
+            own_group: false,
+            tag: tag.to_owned(),
+            known: Vec::new(),
+        }
+    }
+
+    /// Names the command itself, and says whether it leads a process group of its own.
+    pub(crate) fn led_by(&mut self, leader: Option<Pid>, own_group: bool) {
+        (self.leader, self.own_group) = (leader, own_group);
+    }
+
+    /// Sends `signal` to all members, and returns how many were found.
+    pub(crate) fn signal(&mut self, signal: Signal) -> usize {
+        // Looked up before anybody can die of it: a process that left the group may be known by its parent alone.
+        self.look();
         if let Some(group) = self.group() {
             // One call for the whole group: nobody can fork away from it. It fails if all are gone.
             let _ = kill_process_group(group, signal);
         }
-        let found = self.find();
-        for process in found
+        let group = self.group().map(Pid::as_raw_pid);
+        for process in self
+            .known
             .iter()
-            .filter(|process| self.group().map(Pid::as_raw_pid) != Some(process.group))
+            .filter(|process| Some(process.group) != group)
         {
             send(process, signal);
         }
-        found.len()
+        self.known.len()
     }
 
     /// Says whether any member is alive (a zombie is not).
-    pub(crate) fn any_alive(&self) -> bool {
-        !self.find().is_empty()
+    pub(crate) fn any_alive(&mut self) -> bool {
+        self.look();
+        !self.known.is_empty()
     }
 
     fn group(&self) -> Option<Pid> {
@@ -58,17 +75,17 @@ impl Members<'_> {
     }
 
     #[cfg(target_os = "linux")]
-    fn find(&self) -> Vec<Process> {
+    fn look(&mut self) {
         let all = processes();
         let leader = self.leader.map_or(0, Pid::as_raw_pid);
         let group = self.group().map_or(0, Pid::as_raw_pid);
-        let mut found: Vec<Process> = Vec::new();
-        for process in &all {
-            let inside = process.pid == leader || (group != 0 && process.group == group);
-            if inside || carries(process.pid, self.tag) {
-                found.push(*process);
-            }
-        }
+        let belongs = |process: &Process| {
+            process.pid == leader
+                || (group != 0 && process.group == group)
+                || self.known.iter().any(|known| known.is(process))
+                || carries(process.pid, &self.tag)
+        };
+        let mut found: Vec<Process> = all.iter().copied().filter(belongs).collect();
         // Descendants of members, however deep; children are not always listed after their parents.
         let mut next = 0;
         while next < found.len() {
@@ -81,23 +98,27 @@ impl Members<'_> {
             next += 1;
         }
         found.retain(|process| process.pid != getpid().as_raw_pid());
-        found
+        self.known = found;
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn find(&self) -> Vec<Process> {
+    fn look(&mut self) {
         let alive = self
             .group()
             .filter(|group| rustix::process::test_kill_process_group(*group).is_ok());
-        alive
-            .map(|group| Process {
-                pid: group.as_raw_pid(),
-                parent: 0,
-                group: group.as_raw_pid(),
-                started: 0,
-            })
-            .into_iter()
-            .collect()
+        let leader = |group: Pid| Process {
+            pid: group.as_raw_pid(),
+            parent: 0,
+            group: group.as_raw_pid(),
+            started: 0,
+        };
+        self.known = alive.map(leader).into_iter().collect();
+    }
+}
+
+impl Process {
+    fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started == other.started
     }
 }
 
@@ -113,7 +134,7 @@ fn send(process: &Process, signal: Signal) {
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
         return;
     };
-    if look_at(process.pid).is_some_and(|now| now.started == process.started) {
+    if look_at(process.pid).is_some_and(|now| now.is(process)) {
         // It fails if the process is gone, or another user's: then there is nothing more to do about it.
         let _ = pidfd_send_signal(handle, signal);
     }

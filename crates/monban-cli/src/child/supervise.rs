@@ -54,12 +54,18 @@ pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver
         .and_then(Pid::from_raw)
         .expect("the system numbers processes from 1");
     state.pid = Some(pid);
+    let mut members = Members::new(&job.tag);
+    members.led_by(state.pid, state.own_group);
+    let max_hold = job.max_hold.map(clock::after);
     let watch = Watch {
         job,
         pid,
         child,
         guardian,
         state,
+        members,
+        expires: None,
+        max_hold,
         ending: None,
         status: None,
     };
@@ -79,6 +85,10 @@ struct Watch<'a> {
     child: Child,
     guardian: Guardian,
     state: State,
+    members: Members,
+    /// When TERM is due if the lease is not renewed.
+    expires: Option<Moment>,
+    max_hold: Option<Moment>,
     ending: Option<(Why, Moment)>,
     status: Option<ExitStatus>,
 }
@@ -89,32 +99,28 @@ impl Watch<'_> {
             Ok(signals) => signals,
             Err(error) => return self.give_up(error),
         };
-        let max_hold = self.job.max_hold.map(clock::after);
-        let mut deadline = None;
         self.tell();
         loop {
+            // The lease comes before the command: one that was lost before the command ended is lost, whatever the code.
             while let Some(event) = lease.and_then(Receiver::next) {
                 match event {
                     Event::Lost => self.begin_end(Why::Lost),
-                    Event::Renewed(moment) => deadline = self.renewed(moment),
+                    Event::Renewed(moment) => self.renewed(moment),
                 }
             }
-            let now = clock::now();
-            if deadline.is_some_and(|moment| moment <= now) {
+            if is_past(self.expires) {
                 self.begin_end(Why::Lost);
             }
             if self.reap() && self.ending.is_none() {
                 return self.outcome();
             }
-            if max_hold.is_some_and(|moment| moment <= now) {
+            if is_past(self.max_hold) {
                 self.begin_end(Why::MaxHold);
             }
-            let next = match self.ending {
-                Some(_) if self.ended() => return self.outcome(),
-                Some(_) => Some(clock::after(LOOK)),
-                None => deadline.into_iter().chain(max_hold).min(),
-            };
-            wait(&signals, lease, next);
+            if self.ending.is_some() && self.ended() {
+                return self.outcome();
+            }
+            wait(&signals, lease, self.next_due());
             for signal in signals.take() {
                 self.pass_on(signal, grouping);
             }
@@ -123,19 +129,25 @@ impl Watch<'_> {
         }
     }
 
-    /// Takes note of a renewal, and returns when TERM is due if it stays the last.
-    fn renewed(&mut self, expires: Moment) -> Option<Moment> {
+    fn next_due(&self) -> Option<Moment> {
+        match self.ending {
+            Some(_) => Some(clock::after(LOOK)),
+            None => self.expires.into_iter().chain(self.max_hold).min(),
+        }
+    }
+
+    fn renewed(&mut self, deadline: Moment) {
         let margin = clock::nanos(MARGIN);
-        let term = expires
+        let term = deadline
             .saturating_sub(clock::nanos(self.job.kill_after))
             .saturating_sub(margin)
             .max(1);
+        self.expires = Some(term);
         if self.ending.is_none() {
             self.state.term_at = Some(term + margin / 2);
-            self.state.kill_at = Some(expires.saturating_sub(margin / 2).max(1));
+            self.state.kill_at = Some(deadline.saturating_sub(margin / 2).max(1));
             self.tell();
         }
-        Some(term)
     }
 
     fn begin_end(&mut self, why: Why) {
@@ -152,33 +164,24 @@ impl Watch<'_> {
                 .map_or(spare, |earlier| earlier.min(spare)),
         );
         self.tell();
-        let members = self.members();
-        members.signal(Signal::TERM);
+        self.members.signal(Signal::TERM);
         // A stopped process takes TERM only once it continues.
-        members.signal(Signal::CONT);
+        self.members.signal(Signal::CONT);
         self.ending = Some((why, kill));
     }
 
     /// Says whether nobody is left, and kills who is when the time has come.
-    fn ended(&self) -> bool {
+    fn ended(&mut self) -> bool {
         let Some((_, kill)) = self.ending else {
             return false;
         };
         let now = clock::now();
         let left = if now < kill {
-            self.members().any_alive()
+            self.members.any_alive()
         } else {
-            self.members().signal(Signal::KILL) > 0
+            self.members.signal(Signal::KILL) > 0
         };
         !left || now > kill + clock::nanos(PATIENCE)
-    }
-
-    fn members(&self) -> Members<'_> {
-        Members {
-            leader: Some(self.pid),
-            own_group: self.state.own_group,
-            tag: &self.state.tag,
-        }
     }
 
     /// Tells the watchdog. Without one we go on: the next look at it tries again.
@@ -225,10 +228,14 @@ impl Watch<'_> {
 
     /// Ends a command that cannot be watched over.
     fn give_up(mut self, error: io::Error) -> Outcome {
-        self.members().signal(Signal::KILL);
+        self.members.signal(Signal::KILL);
         let _ = self.child.wait();
         Outcome::Failed(error)
     }
+}
+
+fn is_past(moment: Option<Moment>) -> bool {
+    moment.is_some_and(|moment| moment <= clock::now())
 }
 
 fn wait(signals: &Signals, lease: Option<&Receiver>, next: Option<Moment>) {

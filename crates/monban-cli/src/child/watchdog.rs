@@ -33,21 +33,21 @@ pub(crate) fn main() -> ExitCode {
     signals::become_deaf();
     let socket = stdin();
     let mut lock = None;
-    let mut state: Option<State> = None;
+    let mut watch: Option<Watch> = None;
     loop {
-        let due = state.as_ref().and_then(next_due);
+        let due = watch.as_ref().and_then(Watch::next_due);
         if wait_for_word(due) {
             match wire::receive(socket.as_fd(), &mut lock) {
-                Some(news) => state = Some(news),
+                Some(state) => watch.get_or_insert_with(|| Watch::new(&state)).learn(state),
                 None => break,
             }
         }
-        if let Some(state) = &mut state {
-            act_when_due(state);
+        if let Some(watch) = &mut watch {
+            watch.act_when_due();
         }
     }
-    if let Some(state) = &state {
-        end(state);
+    if let Some(mut watch) = watch {
+        watch.end();
     }
     // The descriptor closes with the process, after the last member is gone.
     ExitCode::SUCCESS
@@ -61,44 +61,57 @@ fn wait_for_word(due: Option<Moment>) -> bool {
     matches!(poll(&mut watched, timeout.as_ref()), Ok(ready) if ready > 0)
 }
 
-fn next_due(state: &State) -> Option<Moment> {
-    state.term_at.into_iter().chain(state.kill_at).min()
+struct Watch {
+    state: State,
+    members: Members,
 }
 
-fn act_when_due(state: &mut State) {
-    let now = clock::now();
-    if state.kill_at.is_some_and(|moment| moment <= now) {
-        end(state);
-        (state.term_at, state.kill_at) = (None, None);
-    } else if state.term_at.is_some_and(|moment| moment <= now) {
-        let members = members(state);
-        members.signal(Signal::TERM);
-        // A stopped process takes TERM only once it continues.
-        members.signal(Signal::CONT);
-        state.term_at = None;
+impl Watch {
+    fn new(state: &State) -> Self {
+        Self {
+            state: State::default(),
+            members: Members::new(&state.tag),
+        }
     }
-}
 
-/// Kills until two looks in a row find nobody: one look may miss a process that is just being forked or executed.
-fn end(state: &State) {
-    let members = members(state);
-    let mut pause = Duration::from_micros(200);
-    let mut quiet = 0;
-    while quiet < 2 {
-        quiet = if members.signal(Signal::KILL) == 0 {
-            quiet + 1
-        } else {
-            0
-        };
-        sleep(pause);
-        pause = (pause * 2).min(Duration::from_secs(1));
+    fn learn(&mut self, state: State) {
+        self.members.led_by(state.pid, state.own_group);
+        self.state = state;
     }
-}
 
-fn members(state: &State) -> Members<'_> {
-    Members {
-        leader: state.pid,
-        own_group: state.own_group,
-        tag: &state.tag,
+    fn next_due(&self) -> Option<Moment> {
+        self.state
+            .term_at
+            .into_iter()
+            .chain(self.state.kill_at)
+            .min()
+    }
+
+    fn act_when_due(&mut self) {
+        let now = clock::now();
+        if self.state.kill_at.is_some_and(|moment| moment <= now) {
+            self.end();
+            (self.state.term_at, self.state.kill_at) = (None, None);
+        } else if self.state.term_at.is_some_and(|moment| moment <= now) {
+            self.members.signal(Signal::TERM);
+            // A stopped process takes TERM only once it continues.
+            self.members.signal(Signal::CONT);
+            self.state.term_at = None;
+        }
+    }
+
+    /// Kills until two looks in a row find nobody: one look may miss a process that is just being forked or executed.
+    fn end(&mut self) {
+        let mut pause = Duration::from_micros(200);
+        let mut quiet = 0;
+        while quiet < 2 {
+            quiet = if self.members.signal(Signal::KILL) == 0 {
+                quiet + 1
+            } else {
+                0
+            };
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::clock::{self, Moment};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -23,7 +24,10 @@ pub(crate) struct Sender(OwnedFd);
 
 /// The command's end.
 #[derive(Debug)]
-pub(crate) struct Receiver(OwnedFd);
+pub(crate) struct Receiver {
+    pipe: OwnedFd,
+    open: Cell<bool>,
+}
 
 /// Opens a way for the lease to reach [`run`](super::run).
 ///
@@ -31,7 +35,13 @@ pub(crate) struct Receiver(OwnedFd);
 /// No descriptor is left.
 pub(crate) fn channel() -> io::Result<(Sender, Receiver)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    Ok((Sender(writer), Receiver(reader)))
+    Ok((
+        Sender(writer),
+        Receiver {
+            pipe: reader,
+            open: Cell::new(true),
+        },
+    ))
 }
 
 impl Sender {
@@ -55,18 +65,27 @@ impl Receiver {
     /// Returns the next notice, if there is one.
     pub(crate) fn next(&self) -> Option<Event> {
         let mut record = [0; 8];
-        match read(&self.0, &mut record) {
+        match read(&self.pipe, &mut record) {
             Ok(8) => Some(match u64::from_ne_bytes(record) {
                 0 => Event::Lost,
                 moment => Event::Renewed(moment),
             }),
-            _ => None,
+            Ok(_) => {
+                self.open.set(false);
+                None
+            }
+            Err(_) => None,
         }
+    }
+
+    /// Says whether more can come. With the sender gone what was said last holds: the lease expires when it does.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.get()
     }
 }
 
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.pipe.as_fd()
     }
 }

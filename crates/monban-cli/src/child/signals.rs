@@ -59,7 +59,7 @@ impl Signals {
             Grouping::Shared => &SHARED_GROUP,
         };
         let all = passed.iter().chain(&[SIGCHLD]);
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly::default(), all)?;
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, all)?;
         Ok(Self { delivery, grouping })
     }
 

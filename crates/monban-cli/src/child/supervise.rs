@@ -69,7 +69,7 @@ pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver
         ending: None,
         status: None,
     };
-    watch.to_the_end(grouping, lease)
+    watch.until_the_end(grouping, lease)
 }
 
 /// Why a command is being ended.
@@ -94,7 +94,7 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn to_the_end(mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
+    fn until_the_end(mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
         let mut signals = match Signals::listen(grouping) {
             Ok(signals) => signals,
             Err(error) => return self.give_up(error),
@@ -240,7 +240,11 @@ fn is_past(moment: Option<Moment>) -> bool {
 
 fn wait(signals: &Signals, lease: Option<&Receiver>, next: Option<Moment>) {
     let mut watched = vec![PollFd::new(signals, PollFlags::IN)];
-    watched.extend(lease.map(|lease| PollFd::new(lease, PollFlags::IN)));
+    watched.extend(
+        lease
+            .filter(|lease| lease.is_open())
+            .map(|lease| PollFd::new(lease, PollFlags::IN)),
+    );
     let timeout = clock::poll_timeout(next);
     // A signal that interrupts it is in the signals' own descriptor.
     let _ = poll(&mut watched, timeout.as_ref());

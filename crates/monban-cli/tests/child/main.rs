@@ -3,6 +3,8 @@
 //! This binary is the tests, the program under test (`probe`: [`probe`]) and, like monban itself, its own watchdog; so
 //! it has a `main` of its own.
 
+#![allow(clippy::unwrap_used)] // the whole binary is tests, which clippy cannot see without the usual harness
+
 // Its unit tests run with the binary; here, without the test harness, their imports are idle.
 #[expect(unused_imports)]
 #[path = "../../src/child/mod.rs"]

@@ -69,13 +69,14 @@ fn lease(options: &Options) -> Option<event::Receiver> {
     }
     let ttl = options.ttl?;
     sender.renewed(ttl);
-    let silent = options.silent;
-    spawn(move || {
-        while !silent {
-            sleep(ttl / 3);
-            sender.renewed(ttl);
-        }
-    });
+    if !options.silent {
+        spawn(move || {
+            loop {
+                sleep(ttl / 3);
+                sender.renewed(ttl);
+            }
+        });
+    }
     Some(receiver)
 }
 

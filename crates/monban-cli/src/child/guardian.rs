@@ -47,9 +47,9 @@ impl Guardian {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub(crate) fn tell(&mut self, state: &State, lock: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        match wire::send(self.socket.as_fd(), state, lock) {
-            Err(Errno::PIPE | Errno::CONNRESET) => self.replace(state, lock),
+    pub(crate) fn tell(&mut self, state: &State, locks: &[BorrowedFd<'_>]) -> io::Result<()> {
+        match wire::send(self.socket.as_fd(), state, locks) {
+            Err(Errno::PIPE | Errno::CONNRESET) => self.replace(state, locks),
             // A full socket: somebody stopped the watchdog. What it knows is older, hence stricter.
             _ => Ok(()),
         }
@@ -59,17 +59,17 @@ impl Guardian {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub(crate) fn check(&mut self, state: &State, lock: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(crate) fn check(&mut self, state: &State, locks: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self.process.try_wait()? {
-            Some(_) => self.replace(state, lock),
+            Some(_) => self.replace(state, locks),
             None => Ok(()),
         }
     }
 
-    fn replace(&mut self, state: &State, lock: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    fn replace(&mut self, state: &State, locks: &[BorrowedFd<'_>]) -> io::Result<()> {
         // Assigning drops the old one, which is waited for there.
         *self = Self::start()?;
-        wire::send(self.socket.as_fd(), state, lock)?;
+        wire::send(self.socket.as_fd(), state, locks)?;
         Ok(())
     }
 }

@@ -4,8 +4,8 @@
 //! where there is one. How the command is guarded:
 //!
 //! * The command leads a process group of its own, except in the foreground of a terminal ([`terminal`]).
-//! * The lock's descriptor, if any, is inherited by the command and given to a [`watchdog`]: as long as one of them
-//!   has it the kernel keeps the key. Monban unlocks explicitly at the normal end, whoever has copies by then.
+//! * The lock's descriptors, if any, are inherited by the command and given to a [`watchdog`]: as long as one of them
+//!   has them the kernel keeps the key. Monban unlocks explicitly at the normal end, whoever has copies by then.
 //! * If monban is killed, the watchdog kills the command; if the watchdog is killed, monban starts another. **If both
 //!   are killed at once** (by whoever kills everything of a user) the command runs on: on files still under the lock,
 //!   which its descriptor keeps; on a store with a TTL unprotected once the lease expires. A parent-death signal
@@ -46,8 +46,8 @@ pub(crate) struct Job<'a> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Taken out of the environment.
     pub(crate) env_remove: Vec<OsString>,
-    /// The lock's descriptor, which the command and the watchdog inherit.
-    pub(crate) lock: Option<BorrowedFd<'a>>,
+    /// The lock's descriptors (at most four), which the command and the watchdog inherit.
+    pub(crate) locks: &'a [BorrowedFd<'a>],
     /// How long the command has between TERM and KILL.
     pub(crate) kill_after: Duration,
     /// For how long the command may run; counted from the call of [`run`].

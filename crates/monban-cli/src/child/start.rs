@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-/// The lock's descriptor gets a number from here on, where scripts do not put their own.
+/// The lock's descriptors get numbers from here on, where scripts do not put their own.
 const HIGH: i32 = 200;
 
 /// Starts the command of `job`.
@@ -20,12 +20,10 @@ pub(super) fn start(job: &Job<'_>, grouping: Grouping) -> Result<Child, Outcome>
     let [program, arguments @ ..] = job.command else {
         return Err(Outcome::NotFound);
     };
-    // A second descriptor that is inherited, for the moment of the start; the lock's own one never is.
-    let _inherited = job
-        .lock
-        .map(inheritable)
-        .transpose()
-        .map_err(Outcome::Failed)?;
+    // Second descriptors that are inherited, for the moment of the start; the lock's own ones never are.
+    let inherited: io::Result<Vec<OwnedFd>> =
+        job.locks.iter().map(|lock| inheritable(*lock)).collect();
+    let _inherited = inherited.map_err(Outcome::Failed)?;
     let mut command = Command::new(program);
     command.args(arguments);
     prepare(&mut command, job, grouping);

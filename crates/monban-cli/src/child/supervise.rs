@@ -42,7 +42,7 @@ pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver
         return Outcome::Failed(io::Error::from(io::ErrorKind::InvalidInput));
     }
     // Before the command starts: from here on the watchdog finds it by its tag, and keeps the lock.
-    if let Err(error) = guardian.tell(&state, job.lock) {
+    if let Err(error) = guardian.tell(&state, job.locks) {
         return Outcome::Failed(error);
     }
     let child = match start(job, grouping) {
@@ -125,7 +125,7 @@ impl Watch<'_> {
                 self.pass_on(signal, grouping);
             }
             // It may have been the watchdog that ended. Without one we go on: the next look tries again.
-            let _ = self.guardian.check(&self.state, self.job.lock);
+            let _ = self.guardian.check(&self.state, self.job.locks);
         }
     }
 
@@ -186,7 +186,7 @@ impl Watch<'_> {
 
     /// Tells the watchdog. Without one we go on: the next look at it tries again.
     fn tell(&mut self) {
-        let _ = self.guardian.tell(&self.state, self.job.lock);
+        let _ = self.guardian.tell(&self.state, self.job.locks);
     }
 
     /// Says whether the command has ended.

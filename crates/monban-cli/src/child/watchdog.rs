@@ -32,12 +32,12 @@ pub(crate) fn requested() -> bool {
 pub(crate) fn main() -> ExitCode {
     signals::become_deaf();
     let socket = stdin();
-    let mut lock = None;
+    let mut locks = Vec::new();
     let mut watch: Option<Watch> = None;
     loop {
         let due = watch.as_ref().and_then(Watch::next_due);
         if wait_for_word(due) {
-            match wire::receive(socket.as_fd(), &mut lock) {
+            match wire::receive(socket.as_fd(), &mut locks) {
                 Some(state) => watch.get_or_insert_with(|| Watch::new(&state)).learn(state),
                 None => break,
             }

@@ -62,29 +62,31 @@ impl State {
     }
 }
 
-/// Sends the state, and the lock's descriptor with it if there is one. Never blocks.
+/// The most descriptors that one lock has.
+pub(crate) const LOCKS_MAX: usize = 4;
+
+/// Sends the state, and the lock's descriptors with it if there are any. Never blocks.
 pub(crate) fn send(
     socket: BorrowedFd<'_>,
     state: &State,
-    lock: Option<BorrowedFd<'_>>,
+    locks: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LOCKS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = lock.as_slice();
-    if !descriptors.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(descriptors));
+    if !locks.is_empty() && !control.push(SendAncillaryMessage::ScmRights(locks)) {
+        return Err(Errno::INVAL);
     }
     let record = state.encode();
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&record)], &mut control, flags)).map(|_| ())
 }
 
-/// Waits for the next state, and the lock's descriptor if one came with it; `None` once monban is gone.
-pub(crate) fn receive(socket: BorrowedFd<'_>, lock: &mut Option<OwnedFd>) -> Option<State> {
+/// Waits for the next state, and the lock's descriptors if any came with it; `None` once monban is gone.
+pub(crate) fn receive(socket: BorrowedFd<'_>, locks: &mut Vec<OwnedFd>) -> Option<State> {
     let mut record = [0; SIZE];
     let mut filled = 0;
     while filled < SIZE {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(LOCKS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut record[filled..])];
         let got = match recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
@@ -94,8 +96,10 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, lock: &mut Option<OwnedFd>) -> Opt
         };
         filled += got;
         for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
-                *lock = descriptors.next().or(lock.take());
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                // The new ones before the old: the lock is held throughout.
+                let old = std::mem::replace(locks, descriptors.collect());
+                drop(old);
             }
         }
     }

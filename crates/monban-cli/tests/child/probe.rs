@@ -39,11 +39,12 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         file
     });
     let lease = lease(&options);
+    let locks: Vec<_> = lock.iter().map(AsFd::as_fd).collect();
     let job = Job {
         command: &options.command,
         env: options.env.clone(),
         env_remove: options.env_remove.clone(),
-        lock: lock.as_ref().map(AsFd::as_fd),
+        locks: &locks,
         kill_after: options.kill_after,
         max_hold: options.max_hold,
         tag: options.tag.clone(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::as_key::AsKey;
 use super::sync;
-use super::table::{Entered, Place, Table, Turn};
+use super::table::{Entered, Place, Table};
 
 /// A granted claim, on its way into a guard.
 #[must_use]
@@ -21,8 +21,10 @@ pub(super) struct Grant<V> {
 pub(super) struct Acquire<'a, K, V, S, Q: ?Sized> {
     table: &'a Table<K, V, S>,
     key: &'a Q,
+    hash: u64,
     permits: u32,
-    turn: Option<Turn>,
+    /// The entry's id and our turn, once we are in line.
+    waits: Option<(u64, u64)>,
 }
 
 impl<'a, K, V, S, Q> Acquire<'a, K, V, S, Q>
@@ -30,21 +32,30 @@ where
     Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
+    #[inline]
     pub(super) fn new(table: &'a Table<K, V, S>, key: &'a Q, permits: u32) -> Self {
         Self {
             table,
             key,
+            hash: table.hash(key),
             permits,
-            turn: None,
+            waits: None,
         }
     }
 
     /// Takes the key if nobody is before us.
+    #[inline]
     pub(super) fn at_once(&self) -> Option<Grant<V>> {
-        match self.table.enter(self.key, self.permits, None) {
-            Entered::Held(place) => Some(Grant { place, value: None }),
-            Entered::Waits(_) | Entered::Busy => None,
+        match self.table.enter(self.hash, self.key, self.permits, None) {
+            Entered::Held(id) => Some(self.grant(id, None)),
+            Entered::Waits { .. } | Entered::Busy => None,
         }
+    }
+
+    fn grant(&self, id: u64, value: Option<V>) -> Grant<V> {
+        let hash = self.hash;
+        let place = Place { hash, id };
+        Grant { place, value }
     }
 
     /// Waits for whichever is ready first; the key, if both are. The guard is made before `stop` is dropped,
@@ -90,23 +101,22 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Grant<V>> {
         let waker = context.waker();
-        let Some(turn) = self.turn else {
-            return match self.table.enter(self.key, self.permits, Some(waker)) {
-                Entered::Held(place) => Poll::Ready(Grant { place, value: None }),
-                Entered::Waits(turn) => {
-                    self.turn = Some(turn);
+        let Some((id, turn)) = self.waits else {
+            let (hash, key, permits) = (self.hash, self.key, self.permits);
+            return match self.table.enter(hash, key, permits, Some(waker)) {
+                Entered::Held(id) => Poll::Ready(self.grant(id, None)),
+                Entered::Waits { id, turn } => {
+                    self.waits = Some((id, turn));
                     Poll::Pending
                 }
                 Entered::Busy => Poll::Pending,
             };
         };
-        match self.table.granted(turn, waker) {
+        let hash = self.hash;
+        match self.table.granted(Place { hash, id }, turn, waker) {
             Some(value) => {
-                self.turn = None;
-                Poll::Ready(Grant {
-                    place: turn.place,
-                    value,
-                })
+                self.waits = None;
+                Poll::Ready(self.grant(id, value))
             }
             None => Poll::Pending,
         }
@@ -114,9 +124,11 @@ where
 }
 
 impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, K, V, S, Q> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(turn) = self.turn {
-            self.table.leave(turn, self.permits);
+        if let Some((id, turn)) = self.waits {
+            let hash = self.hash;
+            self.table.leave(Place { hash, id }, turn, self.permits);
         }
     }
 }

@@ -5,8 +5,10 @@
 //! test of it.
 
 use std::any::Any;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -151,7 +153,7 @@ fn may_install() -> Outcome<bool> {
 
 /// Installs packages without letting their daemons start.
 fn apt_install(packages: &[&str]) -> Outcome {
-    let _denied = DaemonsDenied::new()?;
+    let _denied = DaemonsDenied::new(packages)?;
     // A stale list of packages names versions that the mirror has dropped.
     shell::run(apt().args(["update", "-qq"]))?;
     shell::run(
@@ -177,23 +179,24 @@ struct DaemonsDenied {
 }
 
 impl DaemonsDenied {
-    fn new() -> Outcome<Self> {
+    fn new(packages: &[&str]) -> Outcome<Self> {
         if Path::new(POLICY).exists() {
-            let asked = Command::new(POLICY)
-                .args(["redis-server", "start"])
-                .status()?;
-            if asked.code() != Some(101) {
-                let message = format!("{POLICY} lets daemons start; install by hand");
-                return Err(message.into());
+            // Somebody's own policy stays; it has to say no to each of the daemons.
+            for package in packages {
+                let asked = Command::new(POLICY).args([package, "start"]).status()?;
+                if asked.code() != Some(101) {
+                    let message = format!("{POLICY} lets {package} start: install it by hand");
+                    return Err(message.into());
+                }
             }
             return Ok(Self { ours: false });
         }
-        std::fs::write(
+        fs::write(
             POLICY,
             "#!/bin/sh\n# For the time of one installation by xtask.\nexit 101\n",
         )?;
         let denied = Self { ours: true };
-        shell::run(Command::new("chmod").args(["755", POLICY]))?;
+        fs::set_permissions(POLICY, Permissions::from_mode(0o755))?;
         Ok(denied)
     }
 }
@@ -201,7 +204,7 @@ impl DaemonsDenied {
 impl Drop for DaemonsDenied {
     fn drop(&mut self) {
         if self.ours
-            && let Err(error) = std::fs::remove_file(POLICY)
+            && let Err(error) = fs::remove_file(POLICY)
         {
             eprintln!("{POLICY} is left behind: {error}");
         }

@@ -43,7 +43,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "connect",
         ],
     ),
-    ("conformance", &["data", "rule", "contract"]),
+    ("conformance", &["data", "rule", "contract", "testing"]),
 ];
 
 /// What the crate root re-exports: a name, and the path it stands for.

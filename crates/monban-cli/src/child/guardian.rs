@@ -1,4 +1,4 @@
-//! Monban's side of its [`watchdog`](super::watchdog): started before the key is taken, so that its start overlaps, and
+//! Monban's side of its [`watchdog`]: started before the key is taken, so that its start overlaps, and
 //! started again if somebody ends it.
 
 use super::watchdog;

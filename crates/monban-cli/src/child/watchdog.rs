@@ -1,7 +1,7 @@
 //! The watchdog: monban's own executable in a second process, which outlives monban just long enough to end a command
 //! that must not run on.
 //!
-//! It knows what [`wire::State`](super::wire::State) says, holds the lock's descriptor, and reads nothing else. When
+//! It knows what [`wire::State`] says, holds the lock's descriptor, and reads nothing else. When
 //! monban is gone it kills whoever belongs to the command and keeps the descriptor until none of them is left, so that
 //! a process which closed its own copy is covered too. When monban is only silent (stopped, or stuck) it kills them
 //! before the deadline it was last told.

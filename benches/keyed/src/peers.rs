@@ -33,7 +33,7 @@ pub trait Tasks: Sync + Send + Sized + 'static {
 pub type Steady = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// The subject, with any hasher.
-pub type Monban<S = RandomState> = KeyedMutex<String, (), S>;
+pub type Monban<S = monban::keyed::SipState> = KeyedMutex<String, (), S>;
 /// The subject with lockmap's hasher.
 pub type MonbanFold = Monban<foldhash::fast::RandomState>;
 /// The peer with the standard hasher.

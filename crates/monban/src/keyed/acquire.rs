@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::as_key::AsKey;
@@ -18,22 +18,22 @@ pub(super) struct Grant<V> {
 }
 
 /// The wish for a key. It is in line from its first poll until it is granted or dropped.
-pub(super) struct Acquire<'a, K, V, S, Q: ?Sized> {
+pub(super) struct Acquire<'a, 'q, K, V, S, Q: ?Sized> {
     table: &'a Table<K, V, S>,
-    key: &'a Q,
+    key: &'q Q,
     hash: u64,
     permits: u32,
     /// The entry's id and our turn, once we are in line.
     waits: Option<(u64, u64)>,
 }
 
-impl<'a, K, V, S, Q> Acquire<'a, K, V, S, Q>
+impl<'a, 'q, K, V, S, Q> Acquire<'a, 'q, K, V, S, Q>
 where
     Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
     #[inline]
-    pub(super) fn new(table: &'a Table<K, V, S>, key: &'a Q, permits: u32) -> Self {
+    pub(super) fn new(table: &'a Table<K, V, S>, key: &'q Q, permits: u32) -> Self {
         Self {
             table,
             key,
@@ -52,25 +52,36 @@ where
         }
     }
 
+    /// Asks, as one in line, whether our turn has come.
+    #[inline(never)]
+    fn ask(&mut self, context: &mut Context<'_>) -> Poll<Grant<V>> {
+        let Some((id, turn)) = self.waits else {
+            return Poll::Pending;
+        };
+        let hash = self.hash;
+        let place = Place { hash, id };
+        let Some(value) = self.table.granted(place, turn, context.waker()) else {
+            return Poll::Pending;
+        };
+        self.waits = None;
+        Poll::Ready(self.grant(id, value))
+    }
+
+    #[inline]
     fn grant(&self, id: u64, value: Option<V>) -> Grant<V> {
         let hash = self.hash;
         let place = Place { hash, id };
         Grant { place, value }
     }
 
-    /// Waits for whichever is ready first; the key, if both are. The guard is made before `stop` is dropped,
-    /// since a panic there must not lose the grant.
-    pub(super) async fn unless<F: Future, G>(
-        mut self,
-        stop: F,
-        guard: impl Fn(Grant<V>) -> G,
-    ) -> Result<G, F::Output> {
-        let mut stop = pin!(stop);
-        poll_fn(|context| match Pin::new(&mut self).poll(context) {
-            Poll::Ready(grant) => Poll::Ready(Ok(guard(grant))),
-            Poll::Pending => stop.as_mut().poll(context).map(Err),
-        })
-        .await
+    /// Waits in a task, and makes the guard.
+    #[inline]
+    pub(super) fn then<G, F>(self, guard: F) -> Then<'a, 'q, K, V, S, Q, F>
+    where
+        F: Fn(Grant<V>) -> G,
+    {
+        let acquire = self;
+        Then { acquire, guard }
     }
 
     /// Waits on this thread.
@@ -92,38 +103,66 @@ where
     }
 }
 
-impl<K, V, S, Q> Future for Acquire<'_, K, V, S, Q>
+/// The wish and what comes of it. Written out, since an `async fn` would move the guard about once more per layer.
+pub(super) struct Then<'a, 'q, K, V, S, Q: ?Sized, F> {
+    acquire: Acquire<'a, 'q, K, V, S, Q>,
+    guard: F,
+}
+
+impl<K, V, S, Q, F, G> Future for Then<'_, '_, K, V, S, Q, F>
+where
+    Q: AsKey<K> + ?Sized,
+    S: BuildHasher,
+    F: Fn(Grant<V>) -> G + Unpin,
+{
+    type Output = G;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<G> {
+        let grant = ready!(Pin::new(&mut self.acquire).poll(context));
+        Poll::Ready((self.guard)(grant))
+    }
+}
+
+/// Waits for whichever is ready first; the key, if both are.
+pub(super) async fn either<L, F>(mut lock: L, stop: F) -> Result<L::Output, F::Output>
+where
+    L: Future + Unpin,
+    F: Future,
+{
+    let mut stop = pin!(stop);
+    poll_fn(|context| match Pin::new(&mut lock).poll(context) {
+        Poll::Ready(guard) => Poll::Ready(Ok(guard)),
+        Poll::Pending => stop.as_mut().poll(context).map(Err),
+    })
+    .await
+}
+
+impl<K, V, S, Q> Future for Acquire<'_, '_, K, V, S, Q>
 where
     Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
     type Output = Grant<V>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Grant<V>> {
-        let waker = context.waker();
-        let Some((id, turn)) = self.waits else {
-            let (hash, key, permits) = (self.hash, self.key, self.permits);
-            return match self.table.enter(hash, key, permits, Some(waker)) {
-                Entered::Held(id) => Poll::Ready(self.grant(id, None)),
-                Entered::Waits { id, turn } => {
-                    self.waits = Some((id, turn));
-                    Poll::Pending
-                }
-                Entered::Busy => Poll::Pending,
-            };
-        };
-        let hash = self.hash;
-        match self.table.granted(Place { hash, id }, turn, waker) {
-            Some(value) => {
-                self.waits = None;
-                Poll::Ready(self.grant(id, value))
+        if self.waits.is_some() {
+            return self.ask(context);
+        }
+        let waker = Some(context.waker());
+        match self.table.enter(self.hash, self.key, self.permits, waker) {
+            Entered::Held(id) => Poll::Ready(self.grant(id, None)),
+            Entered::Waits { id, turn } => {
+                self.waits = Some((id, turn));
+                Poll::Pending
             }
-            None => Poll::Pending,
+            Entered::Busy => Poll::Pending,
         }
     }
 }
 
-impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, K, V, S, Q> {
+impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, '_, K, V, S, Q> {
     #[inline]
     fn drop(&mut self) {
         if let Some((id, turn)) = self.waits {

@@ -108,42 +108,55 @@ impl<K, V, S> Table<K, V, S> {
     where
         Q: AsKey<K> + ?Sized,
     {
-        let mut guard = self.keys(hash);
-        let keys = &mut *guard;
-        if let Some(entry) = named(&mut keys.first, &mut keys.more, hash, key) {
-            if entry.admits(permits, self.capacity) {
-                entry.used += permits;
-                return Entered::Held(entry.id);
-            }
-            let Some(waker) = waker else {
-                return Entered::Busy;
-            };
-            let waker = waker.clone();
-            let turn = keys.next;
-            keys.next += 1;
-            let id = entry.id;
-            entry
-                .line
-                .get_or_insert_with(|| keys.spare.take().unwrap_or_default())
-                .join(turn, permits, waker);
-            return Entered::Waits { id, turn };
+        let mut keys = self.keys(hash);
+        if keys.first.is_some() || !keys.more.is_empty() {
+            return self.look(keys, hash, key, permits, waker);
         }
-        let id = keys.next;
-        // `to_key` may panic: nothing has been changed yet.
-        let entry = Entry {
-            key: key.to_key(),
-            hash,
-            id,
-            used: permits,
-            line: None,
-        };
-        keys.next += 1;
-        if keys.first.is_none() {
-            keys.first = Some(entry);
-        } else {
-            keys.more.insert_unique(hash, entry, |entry| entry.hash);
-        }
+        let entry = keys.entry(hash, key, permits);
+        let id = entry.id;
+        keys.first = Some(entry);
         Entered::Held(id)
+    }
+
+    /// Enters a shard that has keys. By itself, so that entering one without is small enough to be inlined.
+    #[inline(never)]
+    fn look<Q>(
+        &self,
+        mut guard: MutexGuard<'_, Keys<K, V>>,
+        hash: u64,
+        key: &Q,
+        permits: u32,
+        waker: Option<&Waker>,
+    ) -> Entered
+    where
+        Q: AsKey<K> + ?Sized,
+    {
+        let keys = &mut *guard;
+        let Some(entry) = named(&mut keys.first, &mut keys.more, hash, key) else {
+            let entry = keys.entry(hash, key, permits);
+            let id = entry.id;
+            if keys.first.is_none() {
+                keys.first = Some(entry);
+            } else {
+                keys.more.insert_unique(hash, entry, |entry| entry.hash);
+            }
+            return Entered::Held(id);
+        };
+        if entry.admits(permits, self.capacity) {
+            entry.used += permits;
+            return Entered::Held(entry.id);
+        }
+        let Some(waker) = waker else {
+            return Entered::Busy;
+        };
+        let waker = waker.clone();
+        let (id, turn) = (entry.id, keys.next);
+        keys.next += 1;
+        entry
+            .line
+            .get_or_insert_with(|| keys.spare.take().unwrap_or_default())
+            .join(turn, permits, waker);
+        Entered::Waits { id, turn }
     }
 
     /// Asks whether a waiter holds by now, with the value that was handed on to it. If not, `waker` is called
@@ -253,6 +266,21 @@ fn named<'a, K, V, Q: AsKey<K> + ?Sized>(
 }
 
 impl<K, V> Keys<K, V> {
+    /// Makes an entry. `to_key` may panic: nothing has been changed by then.
+    #[inline]
+    fn entry<Q: AsKey<K> + ?Sized>(&mut self, hash: u64, key: &Q, used: u32) -> Entry<K, V> {
+        let key = key.to_key();
+        let id = self.next;
+        self.next += 1;
+        Entry {
+            key,
+            hash,
+            id,
+            used,
+            line: None,
+        }
+    }
+
     fn len(&self) -> usize {
         usize::from(self.first.is_some()) + self.more.len()
     }

@@ -76,6 +76,12 @@ impl Clock {
         })))
     }
 
+    /// Whether this is a clock that a test moves.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        matches!(self.0, Kind::Manual(_))
+    }
+
     /// The present instant.
     #[must_use]
     pub fn now(&self) -> Tick {

@@ -187,7 +187,7 @@ pub(super) fn check_file(path: &Path, stat: &Stat, owner: Uid) -> Result<bool> {
             ),
         ));
     }
-    match u64::from(stat.st_nlink) {
+    match stat.st_nlink {
         0 => Ok(false),
         1 => Ok(true),
         _ => Err(refused(path, "has other names (hard links); remove them")),

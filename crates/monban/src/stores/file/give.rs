@@ -30,7 +30,7 @@ pub(super) fn renew(dir: &Dir, slot: &Slot) -> Result<Renewal> {
         Some(member) => {
             let stat = rustix::fs::fstat(&member.fd)
                 .map_err(|e| failed("look at", &member.line.path, e))?;
-            u64::from(stat.st_nlink) > 0
+            stat.st_nlink > 0
         }
     };
     Ok(if linked && current {

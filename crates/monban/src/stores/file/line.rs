@@ -134,7 +134,7 @@ impl Line {
         )?;
         let door = Door(self);
         let stat = rustix::fs::fstat(&self.fd).map_err(|e| failed("look at", &self.path, e))?;
-        Ok((u64::from(stat.st_nlink) > 0).then_some(door))
+        Ok((stat.st_nlink > 0).then_some(door))
     }
 
     /// The claim files there are, in order of tickets, living or dead.

@@ -60,6 +60,7 @@ mod show;
 mod sight;
 mod slot;
 mod take;
+mod wait;
 mod wake;
 
 pub use home::default_directory;
@@ -183,7 +184,7 @@ impl FileStore {
                 let grant = held.grant();
                 (Ok(Attempt::Granted(grant)), Some(Slot::Held(held)))
             }
-            Some(Slot::Waiting(waiting)) => take::again(dir, claim, waiting),
+            Some(Slot::Waiting(waiting)) => wait::again(dir, claim, waiting),
             None => match take::first(dir, claim) {
                 Ok((attempt, slot)) => (Ok(attempt), slot),
                 Err(error) => (Err(error), None),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rustix::fd::AsFd;
-use rustix::fs::{FlockOperation, Stat};
+use rustix::fs::FlockOperation;
 
 use super::dir::{Dir, Place as At};
 use super::fault::failed;
@@ -105,7 +105,17 @@ fn of_key(
             }
         }
     }
-    let mut entries = of_lock(dir, key, name, lock, (&stat, locks), &sharing);
+    let known: Vec<_> = locks.iter().filter(|l| l.is_of(dir, &stat)).collect();
+    let record = lock.content(dir, name).record();
+    let mut entries = match record.filter(|record| is_in_force(dir, record, lock, &known)) {
+        Some(record) => vec![of_record(dir, key, &record)],
+        // Programs that are not monban.
+        None => known
+            .iter()
+            .filter(|l| !sharing.contains(&l.pid))
+            .map(|l| of_foreign(key, l))
+            .collect(),
+    };
     for (place, record) in waiting {
         let entry = of_place(dir, key, &place, record.as_ref(), entries.len());
         entries.push(entry);
@@ -113,36 +123,17 @@ fn of_key(
     Ok(entries)
 }
 
-/// Who has the lock without being in the line: one holder alone, or programs that are not monban; or a
-/// claim that lingers.
-fn of_lock(
-    dir: &Dir,
-    key: &Key,
-    name: &Name,
-    lock: &LockFile,
-    (stat, locks): (&Stat, &[Lock]),
-    sharing: &[u32],
-) -> Vec<Entry> {
-    let record = lock.content(dir, name).record();
-    let known: Vec<_> = locks.iter().filter(|l| l.is_of(dir, stat)).collect();
-    let mut entries = Vec::new();
-    match &record {
-        Some(record) if record.lingers(&dir.boot).is_some() => {
-            entries.push(of_record(dir, key, record, Standing::Lingering));
-        }
-        Some(record) if record.state == State::Held => {
+/// Whether a record says who has the lock alone, or whose place a linger keeps.
+fn is_in_force(dir: &Dir, record: &Record, lock: &LockFile, known: &[&Lock]) -> bool {
+    match record.state {
+        State::Lingering(_) => record.lingers(&dir.boot).is_some(),
+        State::Held => {
             let listed = known.iter().any(|l| l.alone && l.pid == record.pid);
             // The list hides processes of other containers; their lock shows itself.
-            if listed || (known.is_empty() && is_locked(lock)) {
-                entries.push(of_record(dir, key, record, Standing::Holding));
-                return entries;
-            }
+            listed || (known.is_empty() && is_locked(lock))
         }
-        _ => {}
+        State::Free | State::Waiting => false,
     }
-    let foreign = known.iter().filter(|l| !sharing.contains(&l.pid));
-    entries.extend(foreign.map(|l| of_foreign(key, l)));
-    entries
 }
 
 /// Whether somebody has the lock alone. It takes the lock for an instant: only where it seems to be taken.
@@ -157,7 +148,11 @@ fn is_locked(lock: &LockFile) -> bool {
     }
 }
 
-fn of_record(dir: &Dir, key: &Key, record: &Record, standing: Standing) -> Entry {
+fn of_record(dir: &Dir, key: &Key, record: &Record) -> Entry {
+    let standing = match record.state {
+        State::Lingering(_) => Standing::Lingering,
+        _ => Standing::Holding,
+    };
     Entry {
         key: key.clone(),
         id: EntryId::Claim(record.id),

@@ -1,17 +1,17 @@
-//! Attempts: taking a free key, joining a line, and looking again from within it.
+//! First attempts: taking a free key, or joining its line.
 
 use std::time::Duration;
 
+use super::STORE;
 use super::dir::Dir;
 use super::line::{Line, Place, Standing};
 use super::lockfile::{LockFile, Spot, Taken, record_of};
 use super::name::Name;
 use super::record::{Content, State};
 use super::sight::{Search, Sight};
-use super::slot::{Held, How, Member, Slot, Target, Waiting};
-use super::wake::{Changed, Kind, Watch};
-use super::{STORE, dir};
-use crate::contract::{Attempt, Busy};
+use super::slot::{Held, How, Member, Slot, Waiting};
+use super::wait::again;
+use crate::contract::Attempt;
 use crate::data::{Claim, Error, Fence, IfBusy, Mode, Result};
 use crate::rule::line::clash;
 
@@ -21,9 +21,6 @@ const ROUNDS: usize = 1_000;
 /// A try that finds the lock taken by nobody it can name looks again after these: it may have met one who
 /// only looked.
 const AGAIN: [Duration; 3] = [Duration::from_micros(30); 3];
-
-/// How often a look is repeated since whom to watch has changed; the net is under the rest.
-const MOST_ARMINGS: usize = 16;
 
 /// What an attempt came to: an answer, and what there is to keep.
 pub(super) type Outcome = (Attempt, Option<Slot>);
@@ -67,7 +64,7 @@ enum Passed {
 fn without_line(dir: &Dir, name: &Name, claim: &Claim) -> Result<Passed> {
     let mut lock = LockFile::open(dir, name)?;
     let taken = insist(dir, name, claim, &mut lock)?;
-    conclude(dir, name, claim, lock, taken, &[])
+    conclude(dir, name, claim, lock, taken)
 }
 
 /// With the door shut: behind anybody who lives, else at the lock.
@@ -87,7 +84,7 @@ fn through_line(dir: &Dir, name: &Name, claim: &Claim, line: Line) -> Result<Pas
         let taken = insist(dir, name, claim, &mut lock)?;
         drop(door);
         Line::remove_if_empty(dir, name);
-        return conclude(dir, name, claim, lock, taken, &[]);
+        return conclude(dir, name, claim, lock, taken);
     }
     drop(door);
     if claim.if_busy == IfBusy::Queue {
@@ -115,14 +112,7 @@ fn insist(dir: &Dir, name: &Name, claim: &Claim, lock: &mut LockFile) -> Result<
     Ok(taken)
 }
 
-fn conclude(
-    dir: &Dir,
-    name: &Name,
-    claim: &Claim,
-    lock: LockFile,
-    taken: Taken,
-    ahead: &[Place],
-) -> Result<Passed> {
+fn conclude(dir: &Dir, name: &Name, claim: &Claim, lock: LockFile, taken: Taken) -> Result<Passed> {
     match taken {
         Taken::Ours(spot, _) => {
             let held = hold_alone(dir, name, claim, lock, spot)?;
@@ -130,18 +120,18 @@ fn conclude(
         }
         Taken::Replaced => Ok(Passed::Again),
         Taken::Lingering(record) if claim.if_busy == IfBusy::Leave || record.id == claim.id => {
-            let sight = Sight::lingering(dir, &record, ahead.len());
+            let sight = Sight::lingering(dir, &record, 0);
             Ok(Passed::Done((Attempt::Busy(sight.busy(None)), None)))
         }
         Taken::Busy if claim.if_busy == IfBusy::Leave => {
-            let sight = Sight::locked(dir, name, &lock, ahead.len(), Search::Deep);
+            let sight = Sight::locked(dir, name, &lock, 0, Search::Deep);
             Ok(Passed::Done((Attempt::Busy(sight.busy(None)), None)))
         }
         Taken::Busy | Taken::Lingering(_) => Ok(Passed::Join),
     }
 }
 
-fn granted(held: Held) -> Outcome {
+pub(super) fn granted(held: Held) -> Outcome {
     (
         Attempt::Granted(held.grant()),
         Some(Slot::Held(Box::new(held))),
@@ -149,7 +139,13 @@ fn granted(held: Held) -> Outcome {
 }
 
 /// Makes a lock that was just taken alone into a grant; lets go of it if that fails.
-fn hold_alone(dir: &Dir, name: &Name, claim: &Claim, lock: LockFile, spot: Spot) -> Result<Held> {
+pub(super) fn hold_alone(
+    dir: &Dir,
+    name: &Name,
+    claim: &Claim,
+    lock: LockFile,
+    spot: Spot,
+) -> Result<Held> {
     let noted = dir.counter.next(dir).and_then(|fence| {
         let record = record_of(dir, name, claim, State::Held, Some(fence));
         lock.write(&spot, &record).map(|()| fence)
@@ -305,14 +301,14 @@ fn check_capacity(claim: &Claim, alive: &[Place]) -> Result<()> {
 }
 
 /// A lock that was taken beside others.
-struct Share {
-    lock: LockFile,
-    fence: Option<Fence>,
-    seat: Option<u32>,
+pub(super) struct Share {
+    pub(super) lock: LockFile,
+    pub(super) fence: Option<Fence>,
+    pub(super) seat: Option<u32>,
 }
 
 impl Share {
-    fn hold(self, name: &Name, claim: &Claim, member: Member) -> Held {
+    pub(super) fn hold(self, name: &Name, claim: &Claim, member: Member) -> Held {
         Held {
             name: name.clone(),
             mode: claim.mode,
@@ -327,7 +323,12 @@ impl Share {
 
 /// Takes a share or permits behind these, with the door shut; `None` if they do not fit, or the lock is
 /// taken, or a linger keeps it.
-fn share(dir: &Dir, name: &Name, claim: &Claim, ahead: &[Place]) -> Result<Option<Share>> {
+pub(super) fn share(
+    dir: &Dir,
+    name: &Name,
+    claim: &Claim,
+    ahead: &[Place],
+) -> Result<Option<Share>> {
     if !fits(claim.mode, ahead) {
         return Ok(None);
     }
@@ -369,7 +370,7 @@ fn seated(
     Ok((Some(dir.counter.next(dir)?), seat))
 }
 
-fn fits(mode: Mode, ahead: &[Place]) -> bool {
+pub(super) fn fits(mode: Mode, ahead: &[Place]) -> bool {
     let capacity = mode.capacity().unwrap_or(1);
     let used: u64 = ahead
         .iter()
@@ -378,247 +379,7 @@ fn fits(mode: Mode, ahead: &[Place]) -> bool {
     used + u64::from(mode.weight(capacity)) <= u64::from(capacity)
 }
 
-/// Asks again for a claim that waits: the answer, and what there is to keep.
-///
-/// A claim keeps its place through an error after which it is worth asking again.
-pub(super) fn again(
-    dir: &Dir,
-    claim: &Claim,
-    mut waiting: Box<Waiting>,
-) -> (Result<Attempt>, Option<Slot>) {
-    match look(dir, claim, &mut waiting) {
-        Ok(Looked::Busy(busy)) => (Ok(Attempt::Busy(busy)), Some(Slot::Waiting(waiting))),
-        Ok(Looked::Ours(spot)) => apart(promote_alone(dir, claim, *waiting, spot).map(granted)),
-        Ok(Looked::Shared(share)) => apart(Ok(granted(promote_beside(claim, *waiting, share)))),
-        Ok(Looked::Removed) => {
-            waiting.member.leave(dir, &waiting.name);
-            apart(first(dir, claim))
-        }
-        Err(error) if error.is_transient() => (Err(error), Some(Slot::Waiting(waiting))),
-        Err(error) => {
-            waiting.member.leave(dir, &waiting.name);
-            (Err(error), None)
-        }
-    }
-}
-
-fn apart(outcome: Result<Outcome>) -> (Result<Attempt>, Option<Slot>) {
-    match outcome {
-        Ok((attempt, slot)) => (Ok(attempt), slot),
-        Err(error) => (Err(error), None),
-    }
-}
-
-enum Looked {
-    Busy(Busy),
-    Ours(Spot),
-    Shared(Share),
-    /// The claim file was removed by hand.
-    Removed,
-}
-
-fn look(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Looked> {
-    for round in 0..=MOST_ARMINGS {
-        // Before the look, so that no notice is lost between it and the wait.
-        let seen: Vec<_> = waiting
-            .watches
-            .iter()
-            .map(|(_, watch)| (watch.clone(), watch.notices()))
-            .collect();
-        let examined = if claim.mode == Mode::Exclusive {
-            examine_alone(dir, claim, waiting)?
-        } else {
-            examine_beside(dir, claim, waiting)?
-        };
-        let blocked = match examined {
-            Examined::Blocked(blocked) => blocked,
-            Examined::Ours(spot) => return Ok(Looked::Ours(spot)),
-            Examined::Shared(share) => return Ok(Looked::Shared(share)),
-            Examined::Removed => return Ok(Looked::Removed),
-        };
-        if waiting.is_armed_for(&blocked.targets) || round == MOST_ARMINGS {
-            let changed = Box::pin(Changed(seen));
-            return Ok(Looked::Busy(blocked.sight.busy(Some(changed))));
-        }
-        waiting.arm(dir, &blocked.targets);
-    }
-    Err(unsettled())
-}
-
-struct Blocked {
-    targets: Vec<(Target, Option<Place>)>,
-    sight: Sight,
-}
-
-enum Examined {
-    Blocked(Blocked),
-    Ours(Spot),
-    Shared(Share),
-    /// The claim file was removed by hand.
-    Removed,
-}
-
-/// Those ahead of a place in its line; `None` if the place itself is gone.
-fn ahead_of(member: &Member) -> Result<Option<Vec<Place>>> {
-    let mut places = member.line.places()?;
-    let at = places.iter().position(|p| p.id == member.place.id);
-    Ok(at.map(|at| {
-        places.truncate(at);
-        places
-    }))
-}
-
-/// Looks from within the line whether the key can be taken alone: only from its head.
-fn examine_alone(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
-    let name = waiting.name.clone();
-    let Some(mut ahead) = ahead_of(&waiting.member)? else {
-        return Ok(Examined::Removed);
-    };
-    // The nearest one that lives is all that matters.
-    while let Some(last) = ahead.last() {
-        if waiting.member.line.is_alive_or_removed(last)? {
-            let targets = vec![(Target::Claim(last.id), Some(last.clone()))];
-            let sight = Sight::within(dir, waiting, &ahead);
-            return Ok(Examined::Blocked(Blocked { targets, sight }));
-        }
-        ahead.pop();
-    }
-    loop {
-        let sight = match waiting.lock.take(dir, &name, claim)? {
-            Taken::Ours(spot, _) => return Ok(Examined::Ours(spot)),
-            Taken::Replaced => {
-                waiting.lock = LockFile::open(dir, &name)?;
-                waiting.watches.clear();
-                continue;
-            }
-            Taken::Lingering(record) => Sight::lingering(dir, &record, 0),
-            Taken::Busy => Sight::locked(dir, &name, &waiting.lock, 0, Search::Light),
-        };
-        let targets = vec![(Target::Lock, None)];
-        return Ok(Examined::Blocked(Blocked { targets, sight }));
-    }
-}
-
-/// Looks from within the line, with its door shut, whether a share or permits fit.
-fn examine_beside(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
-    let name = waiting.name.clone();
-    let line = &waiting.member.line;
-    let Some(_door) = line.shut_door()? else {
-        return Ok(Examined::Removed);
-    };
-    let Some(all) = ahead_of(&waiting.member)? else {
-        return Ok(Examined::Removed);
-    };
-    let mut ahead = Vec::with_capacity(all.len());
-    for place in all {
-        if line.is_alive_or_removed(&place)? {
-            ahead.push(place);
-        }
-    }
-    if let Some(share) = share(dir, &name, claim, &ahead)? {
-        return match mark(&waiting.member, dir, &name, claim, &share) {
-            Ok(()) => Ok(Examined::Shared(share)),
-            Err(error) => {
-                share.lock.unlock();
-                Err(error)
-            }
-        };
-    }
-    let targets = if fits(claim.mode, &ahead) {
-        vec![(Target::Lock, None)]
-    } else {
-        blockers(&ahead)
-    };
-    let sight = Sight::within(dir, waiting, &ahead);
-    Ok(Examined::Blocked(Blocked { targets, sight }))
-}
-
-/// Whom to watch: who waits watches only the one before; the first who waits, all who hold.
-fn blockers(ahead: &[Place]) -> Vec<(Target, Option<Place>)> {
-    let target = |place: &Place| (Target::Claim(place.id), Some(place.clone()));
-    match ahead.last() {
-        Some(last) if last.standing == Standing::Waits => vec![target(last)],
-        _ => ahead.iter().map(target).collect(),
-    }
-}
-
-/// Says in the line that a claim holds now; with the door shut, so that its seat is its own.
-fn mark(member: &Member, dir: &Dir, name: &Name, claim: &Claim, share: &Share) -> Result<()> {
-    let record = record_of(dir, name, claim, State::Held, share.fence);
-    record.write(&member.fd, &member.line.path)?;
-    let to = Place {
-        standing: Standing::Holds(share.seat),
-        ..member.place.clone()
-    };
-    member.line.promote(&member.place, &to)
-}
-
-fn promote_beside(claim: &Claim, waiting: Waiting, share: Share) -> Held {
-    let mut member = waiting.member;
-    member.place.standing = Standing::Holds(share.seat);
-    share.hold(&waiting.name, claim, member)
-}
-
-fn promote_alone(dir: &Dir, claim: &Claim, waiting: Waiting, spot: Spot) -> Result<Held> {
-    let Waiting {
-        name, member, lock, ..
-    } = waiting;
-    let held = hold_alone(dir, &name, claim, lock, spot);
-    member.leave(dir, &name);
-    held
-}
-
-impl Waiting {
-    fn is_armed_for(&self, targets: &[(Target, Option<Place>)]) -> bool {
-        self.watches.len() == targets.len()
-            && self
-                .watches
-                .iter()
-                .zip(targets)
-                .all(|((armed, watch), (target, _))| armed == target && !watch.is_spent())
-    }
-
-    /// Watches these, and nothing else. What has gone meanwhile is not watched: the next look shows it.
-    fn arm(&mut self, dir: &Dir, targets: &[(Target, Option<Place>)]) {
-        let kept = std::mem::take(&mut self.watches);
-        for (target, place) in targets {
-            let known = kept
-                .iter()
-                .find(|(armed, watch)| armed == target && !watch.is_spent());
-            let watch = match (known, place) {
-                (Some((_, watch)), _) => Some(watch.clone()),
-                (None, Some(place)) => self.watch_claim(place),
-                (None, None) => Some(self.watch_lock(dir)),
-            };
-            self.watches.extend(watch.map(|watch| (*target, watch)));
-        }
-    }
-
-    fn watch_claim(&self, place: &Place) -> Option<std::sync::Arc<Watch>> {
-        use rustix::fd::AsFd;
-        let line = self.member.line.fd.as_fd();
-        let name = place.name();
-        let fd = dir::read_only(line, &name).ok()?;
-        Some(Watch::new(fd.as_fd(), Kind::Claim, || {
-            dir::read_only(line, &name).ok()
-        }))
-    }
-
-    fn watch_lock(&self, dir: &Dir) -> std::sync::Arc<Watch> {
-        use rustix::fd::AsFd;
-        let kind = if self.member.place.mode == Mode::Exclusive {
-            Kind::LockAlone
-        } else {
-            Kind::LockShared
-        };
-        Watch::new(self.lock.fd.as_fd(), kind, || {
-            let name = self.name.lock();
-            dir.look_at(dir::Place::Root, &name).ok().flatten()
-        })
-    }
-}
-
-fn unsettled() -> Error {
+pub(super) fn unsettled() -> Error {
     Error::unavailable(
         STORE,
         "the files of the key are made and removed all the time",

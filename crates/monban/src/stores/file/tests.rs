@@ -296,7 +296,9 @@ fn a_linger_outlives_its_store_and_can_be_ended_by_hand() {
     assert!(rest <= Duration::from_secs(3600) && rest > Duration::from_secs(3500));
     assert_eq!(busy(&store, &claim).why, Why::Lingering);
     assert_eq!(
-        now(store.renew(&[claim.clone()])).remove(0).unwrap(),
+        now(store.renew(std::slice::from_ref(&claim)))
+            .remove(0)
+            .unwrap(),
         Renewal::Lost
     );
     assert_eq!(busy(&store, &queued("k", Mode::Shared)).why, Why::Lingering);

@@ -100,6 +100,18 @@ struct Shard {
 }
 
 impl FileStore {
+    /// What this store promises.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        store: STORE,
+        exclusion: Exclusion::Host,
+        order: Order::Fifo,
+        liveness: Liveness::Process,
+        fencing: Fencing::WhileDataLives,
+        permits: true,
+        linger: true,
+        release_by_hand: false,
+    };
+
     /// A store in this directory, which is made if it is not there. Nothing is touched before `open`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -242,16 +254,7 @@ impl Drop for FileStore {
 impl Store for FileStore {
     async fn open(&self) -> Result<Guarantees> {
         self.dir()?;
-        Ok(Guarantees {
-            store: STORE,
-            exclusion: Exclusion::Host,
-            order: Order::Fifo,
-            liveness: Liveness::Process,
-            fencing: Fencing::WhileDataLives,
-            permits: true,
-            linger: true,
-            release_by_hand: false,
-        })
+        Ok(Self::GUARANTEES)
     }
 
     fn reach(&self) -> Reach {

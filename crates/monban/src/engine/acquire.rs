@@ -96,8 +96,16 @@ struct Plan {
 
 impl Acquire {
     pub(crate) fn new(request: Request) -> Self {
-        let plan = Plan { request, within: None, retry: None, observer: None };
-        Self { plan: Some(plan), running: None }
+        let plan = Plan {
+            request,
+            within: None,
+            retry: None,
+            observer: None,
+        };
+        Self {
+            plan: Some(plan),
+            running: None,
+        }
     }
 
     /// Gives up after this time, counted from the first poll. Zero: one try, which joins no line for long.
@@ -148,7 +156,10 @@ impl Future for Acquire {
         if let Some(plan) = self.plan.take() {
             self.running = Some(Box::pin(acquire(plan)));
         }
-        let running = self.running.as_mut().expect("an Acquire is not polled after it is ready");
+        let running = self
+            .running
+            .as_mut()
+            .expect("an Acquire is not polled after it is ready");
         let polled = running.as_mut().poll(context);
         if polled.is_ready() {
             self.running = None;
@@ -159,14 +170,26 @@ impl Future for Acquire {
 
 impl fmt::Debug for Acquire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").field("started", &self.plan.is_none()).finish_non_exhaustive()
+        f.debug_struct("Acquire")
+            .field("started", &self.plan.is_none())
+            .finish_non_exhaustive()
     }
 }
 
 /// Passes the gate and asks once here, on the caller's thread; a wait goes on on the keeper.
 async fn acquire(plan: Plan) -> Result<Lease> {
-    let Plan { request, within, retry, observer } = plan;
-    let Request { handle, key, mode, options } = request;
+    let Plan {
+        request,
+        within,
+        retry,
+        observer,
+    } = plan;
+    let Request {
+        handle,
+        key,
+        mode,
+        options,
+    } = request;
     let engine = Arc::clone(&handle.engine);
     engine.check_open()?;
     let started = engine.clock.now();
@@ -200,14 +223,24 @@ async fn pass_gate(
     if let Some(guard) = engine.gate.try_lock_owned(key) {
         return Ok(guard);
     }
-    let Some(until) = until else { return Ok(engine.gate.lock_owned(key).await) };
-    match engine.gate.lock_owned_unless(key, engine.sleep_until(until)).await {
+    let Some(until) = until else {
+        return Ok(engine.gate.lock_owned(key).await);
+    };
+    match engine
+        .gate
+        .lock_owned_unless(key, engine.sleep_until(until))
+        .await
+    {
         Ok(guard) => Ok(guard),
         Err(Err(error)) => Err(error),
         Err(Ok(())) => {
             let waited = engine.clock.now().since(started);
             let who = Some(Box::new(Claimant::this_process("waiting in this process")));
-            Err(Error::TimedOut { key: key.clone(), waited, who })
+            Err(Error::TimedOut {
+                key: key.clone(),
+                waited,
+                who,
+            })
         }
     }
 }
@@ -242,7 +275,10 @@ fn accept(
 ) -> Result<Lease> {
     let engine = &handle.engine;
     let now = engine.clock.now();
-    if grant.ttl.is_some_and(|ttl| now >= (Lifetime { sent, ttl }).deadline()) {
+    if grant
+        .ttl
+        .is_some_and(|ttl| now >= (Lifetime { sent, ttl }).deadline())
+    {
         return Err(Error::unavailable(
             engine.store_name(),
             "the grant arrived after its own TTL had run out; use a longer TTL or a nearer store",
@@ -258,7 +294,11 @@ fn accept(
         sent,
         now,
         // Others of this process may hold beside a share or a permit; they need not wait for its end.
-        gate: if claim.mode == Mode::Exclusive { gate } else { None },
+        gate: if claim.mode == Mode::Exclusive {
+            gate
+        } else {
+            None
+        },
         lost: grant.lost,
     };
     let hold = Hold::new(granted, options, Arc::downgrade(engine));
@@ -273,7 +313,12 @@ impl Request {
     /// It does not stand behind others of this process: a try that is itself refused must not be what
     /// refuses another.
     pub(crate) async fn attempt(self) -> Result<Result<Lease, BusyInfo>> {
-        let Self { handle, key, mode, options } = self;
+        let Self {
+            handle,
+            key,
+            mode,
+            options,
+        } = self;
         let engine = &handle.engine;
         engine.check_open()?;
         let mut gate = engine.gate.try_lock_owned(&key);
@@ -294,7 +339,10 @@ impl Request {
 impl Engine {
     fn check_open(&self) -> Result<()> {
         if self.is_closed() {
-            return Err(Error::rejected(self.store_name(), "these locks have been closed"));
+            return Err(Error::rejected(
+                self.store_name(),
+                "these locks have been closed",
+            ));
         }
         Ok(())
     }

@@ -28,14 +28,27 @@ pub(crate) struct Parcel {
 }
 
 impl Parcel {
-    pub(super) fn new(engine: Arc<Engine>, claim: Claim, sent: Tick, answer: Result<Attempt>) -> Self {
-        Self { engine, claim, sent, answer: Some(answer) }
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        claim: Claim,
+        sent: Tick,
+        answer: Result<Attempt>,
+    ) -> Self {
+        Self {
+            engine,
+            claim,
+            sent,
+            answer: Some(answer),
+        }
     }
 
     /// Takes the answer, and with it the duty to give back what is not wanted. The instant is from before
     /// the request was sent.
     pub(crate) fn open(mut self) -> (Tick, Result<Attempt>) {
-        let answer = self.answer.take().expect("a parcel is opened once, by value");
+        let answer = self
+            .answer
+            .take()
+            .expect("a parcel is opened once, by value");
         (self.sent, answer)
     }
 }
@@ -69,13 +82,19 @@ impl Engine {
         }
         self.keeper()?;
         let (reply, answer) = oneshot::channel();
-        lock(&self.inbox).asks.push(Ask { claim: claim.clone(), reply });
+        lock(&self.inbox).asks.push(Ask {
+            claim: claim.clone(),
+            reply,
+        });
         self.work.notify_one();
         answer.await.map_err(|_| self.keeper_is_gone())
     }
 
     /// A store that answers less than it was asked breaks the contract.
     pub(crate) fn no_answer(&self) -> crate::data::Error {
-        crate::data::Error::unavailable(self.store_name(), "the store gave no answer for this claim")
+        crate::data::Error::unavailable(
+            self.store_name(),
+            "the store gave no answer for this claim",
+        )
     }
 }

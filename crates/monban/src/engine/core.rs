@@ -13,7 +13,9 @@ use super::keeper;
 use super::leave::Leaving;
 use super::schedule::{Look, Schedule};
 use crate::contract::{Guarantees, Reach, Store};
-use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Mode, Options, ProcessId, Result};
+use crate::data::{
+    Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Mode, Options, ProcessId, Result,
+};
 use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
 use crate::rule::{Clock, Tick};
 
@@ -102,7 +104,9 @@ impl Engine {
     }
 
     pub(crate) fn guarantees(&self) -> &Guarantees {
-        self.guarantees.get().expect("locks are handed out only after their store has been opened")
+        self.guarantees
+            .get()
+            .expect("locks are handed out only after their store has been opened")
     }
 
     /// A new claim of this process.
@@ -171,11 +175,16 @@ impl Engine {
     }
 
     pub(crate) fn keeper_is_gone(&self) -> Error {
-        Error::unavailable(self.store_name(), "the background thread of these locks has ended")
+        Error::unavailable(
+            self.store_name(),
+            "the background thread of these locks has ended",
+        )
     }
 
     pub(crate) fn store_name(&self) -> &'static str {
-        self.guarantees.get().map_or("chosen", |guarantees| guarantees.store)
+        self.guarantees
+            .get()
+            .map_or("chosen", |guarantees| guarantees.store)
     }
 
     /// Puts a hold under the keeper's watch, if anything about it needs watching.

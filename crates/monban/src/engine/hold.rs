@@ -158,10 +158,15 @@ impl Hold {
     }
 
     pub(crate) fn lost_error(&self, why: Loss) -> Error {
-        let source = lock(&self.last_error).clone().map(|error| {
-            Arc::new(error) as Arc<dyn std::error::Error + Send + Sync>
-        });
-        Error::Lost { key: self.claim.key.clone(), fence: self.fence, why, source }
+        let source = lock(&self.last_error)
+            .clone()
+            .map(|error| Arc::new(error) as Arc<dyn std::error::Error + Send + Sync>);
+        Error::Lost {
+            key: self.claim.key.clone(),
+            fence: self.fence,
+            why,
+            source,
+        }
     }
 
     /// Arms the store's notice of loss: when it fires the keeper looks after this hold.

@@ -32,17 +32,23 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// Starts the keeper and gives its runtime.
 pub(super) fn start(engine: Arc<Engine>) -> io::Result<tokio::runtime::Handle> {
     let (sender, receiver) = mpsc::channel();
-    thread::Builder::new().name("monban-keeper".to_owned()).spawn(move || {
-        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        match built {
-            Ok(runtime) => {
-                let _ = sender.send(Ok(runtime.handle().clone()));
-                runtime.block_on(run(engine));
+    thread::Builder::new()
+        .name("monban-keeper".to_owned())
+        .spawn(move || {
+            let built = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match built {
+                Ok(runtime) => {
+                    let _ = sender.send(Ok(runtime.handle().clone()));
+                    runtime.block_on(run(engine));
+                }
+                Err(error) => drop(sender.send(Err(error))),
             }
-            Err(error) => drop(sender.send(Err(error))),
-        }
-    })?;
-    receiver.recv().unwrap_or_else(|_| Err(io::Error::other("the keeper's thread ended")))
+        })?;
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the keeper's thread ended")))
 }
 
 /// Completes at an instant of the clock; on the keeper's runtime only.
@@ -115,8 +121,16 @@ impl Drop for Flight {
     }
 }
 
-fn flight(engine: &Arc<Engine>, flights: &Arc<Flights>, count: fn(&Flights) -> &AtomicUsize) -> Flight {
-    Flight { engine: Arc::clone(engine), flights: Arc::clone(flights), count }
+fn flight(
+    engine: &Arc<Engine>,
+    flights: &Arc<Flights>,
+    count: fn(&Flights) -> &AtomicUsize,
+) -> Flight {
+    Flight {
+        engine: Arc::clone(engine),
+        flights: Arc::clone(flights),
+        count,
+    }
 }
 
 fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>) {
@@ -145,7 +159,10 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
         let answer = answer.map_err(|error| error.of_key(&ask.claim.key));
         // If the caller has gone the parcel comes back, and its drop gives the claim back.
-        drop(ask.reply.send(Parcel::new(Arc::clone(engine), ask.claim, sent, answer)));
+        drop(
+            ask.reply
+                .send(Parcel::new(Arc::clone(engine), ask.claim, sent, answer)),
+        );
     }
 }
 
@@ -239,7 +256,9 @@ pub(super) fn renewed(engine: &Arc<Engine>, hold: &Arc<Hold>, sent: Tick, answer
         Err(error) => {
             // Neither lost nor released: the deadline decides, and until then it is tried again.
             hold.renewal_failed(error);
-            let (Some(ttl), Some(watch)) = (hold.ttl(), hold.watch_at()) else { return };
+            let (Some(ttl), Some(watch)) = (hold.ttl(), hold.watch_at()) else {
+                return;
+            };
             let again = match hold.renew_at() {
                 Some(_) => engine.clock.now().after(ttl / 16).min(watch),
                 None => watch,
@@ -268,4 +287,3 @@ impl Engine {
         }
     }
 }
-

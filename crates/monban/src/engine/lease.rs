@@ -83,7 +83,10 @@ impl Lease {
     pub fn fence(&self) -> Result<Fence> {
         self.check()?;
         self.hold.fence.ok_or_else(|| {
-            Error::unsupported(self.handle.engine.store_name(), "this lease carries no fence")
+            Error::unsupported(
+                self.handle.engine.store_name(),
+                "this lease carries no fence",
+            )
         })
     }
 

@@ -48,7 +48,10 @@ impl Leaving {
     pub(crate) fn behind(claim: &Claim, sent: Tick) -> Self {
         Self {
             until: sent.after(claim.ttl.max(PATIENCE)),
-            leave: Leave { claim: claim.clone(), linger: None },
+            leave: Leave {
+                claim: claim.clone(),
+                linger: None,
+            },
             hold: None,
             reply: None,
             ambiguous: true,
@@ -60,7 +63,10 @@ impl Leaving {
     pub(crate) fn of(hold: &Arc<Hold>, linger: Option<Duration>, now: Tick) -> Self {
         let until = hold.deadline().unwrap_or(now).max(now.after(PATIENCE));
         Self {
-            leave: Leave { claim: hold.claim.clone(), linger },
+            leave: Leave {
+                claim: hold.claim.clone(),
+                linger,
+            },
             hold: Some(Arc::clone(hold)),
             reply: None,
             until,

@@ -71,10 +71,16 @@ impl LocksBuilder {
     /// What the store's `open` says; [`Error::Unsupported`] if the store is not local.
     pub fn open_local(self, store: Arc<dyn Store>) -> Result<Locks> {
         if store.reach() != Reach::Local {
-            return Err(Error::unsupported("chosen", "it is not local; open it with `open`"));
+            return Err(Error::unsupported(
+                "chosen",
+                "it is not local; open it with `open`",
+            ));
         }
         poll_once(Box::pin(self.open(store))).unwrap_or_else(|_| {
-            Err(Error::unavailable("chosen", "a local store must be opened by one poll"))
+            Err(Error::unavailable(
+                "chosen",
+                "a local store must be opened by one poll",
+            ))
         })
     }
 }
@@ -151,12 +157,23 @@ impl Locks {
         options.check_for(mode)?;
         let promised = self.guarantees();
         if mode != Mode::Exclusive && !promised.permits {
-            return Err(Error::unsupported(promised.store, "it offers exclusive claims only"));
+            return Err(Error::unsupported(
+                promised.store,
+                "it offers exclusive claims only",
+            ));
         }
         if options.linger.is_some() && !promised.linger {
-            return Err(Error::unsupported(promised.store, "a released claim cannot linger there"));
+            return Err(Error::unsupported(
+                promised.store,
+                "a released claim cannot linger there",
+            ));
         }
-        Ok(Request { handle: Arc::clone(&self.handle), key, mode, options })
+        Ok(Request {
+            handle: Arc::clone(&self.handle),
+            key,
+            mode,
+            options,
+        })
     }
 
     /// How many keys this process has in use or waits for, and how many leases the keeper watches: for
@@ -171,6 +188,8 @@ impl Locks {
 
 impl fmt::Debug for Locks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locks").field("engine", &self.handle.engine).finish()
+        f.debug_struct("Locks")
+            .field("engine", &self.handle.engine)
+            .finish()
     }
 }

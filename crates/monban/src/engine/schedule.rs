@@ -36,7 +36,10 @@ impl Schedule {
             Look::About(at) => at.as_nanos() & !(grain(hold.ttl()) - 1),
             Look::At(at) => at.as_nanos().min(NOWHERE - 1),
         };
-        let first = self.buckets.first_key_value().is_none_or(|(first, _)| bucket < *first);
+        let first = self
+            .buckets
+            .first_key_value()
+            .is_none_or(|(first, _)| bucket < *first);
         let holds = self.buckets.entry(bucket).or_default();
         hold.bucket.store(bucket, Ordering::Relaxed);
         hold.position.store(holds.len(), Ordering::Relaxed);
@@ -47,7 +50,9 @@ impl Schedule {
     /// Forgets a hold.
     pub(crate) fn take(&mut self, hold: &Arc<Hold>) {
         let bucket = hold.bucket.swap(NOWHERE, Ordering::Relaxed);
-        let Some(holds) = self.buckets.get_mut(&bucket) else { return };
+        let Some(holds) = self.buckets.get_mut(&bucket) else {
+            return;
+        };
         let at = hold.position.load(Ordering::Relaxed);
         let taken = holds.swap_remove(at);
         debug_assert!(Arc::ptr_eq(&taken, hold));
@@ -76,7 +81,9 @@ impl Schedule {
 
     /// When the first hold is due.
     pub(crate) fn next(&self) -> Option<Tick> {
-        self.buckets.first_key_value().map(|(at, _)| Tick::from_nanos(*at))
+        self.buckets
+            .first_key_value()
+            .map(|(at, _)| Tick::from_nanos(*at))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,6 +93,8 @@ impl Schedule {
 
 /// The greatest power of two nanoseconds below a thirty-second of the TTL.
 fn grain(ttl: Option<Duration>) -> u64 {
-    let part = ttl.map_or(1, |ttl| u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX) / 32);
+    let part = ttl.map_or(1, |ttl| {
+        u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX) / 32
+    });
     1 << part.max(1).ilog2()
 }

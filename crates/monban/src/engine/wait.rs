@@ -160,7 +160,11 @@ impl Waiting {
         if let Some(free_in) = busy.free_in {
             // Twice at the same expiry means that the store is not as far as it said.
             let soon = free_in <= LEAST_FLOOR;
-            self.floor = if soon { (self.floor * 2).min(GREATEST_FLOOR) } else { LEAST_FLOOR };
+            self.floor = if soon {
+                (self.floor * 2).min(GREATEST_FLOOR)
+            } else {
+                LEAST_FLOOR
+            };
             pause = pause.min(free_in.max(self.floor));
         }
         self.pause(busy.changed, now.after(pause))
@@ -186,7 +190,10 @@ impl Waiting {
     }
 
     fn pause(&self, wake: Option<Wake>, at: Tick) -> Step {
-        Step::Pause { wake, at: self.until.map_or(at, |until| until.min(at)) }
+        Step::Pause {
+            wake,
+            at: self.until.map_or(at, |until| until.min(at)),
+        }
     }
 
     fn timed_out(&mut self, now: Tick) -> Step {

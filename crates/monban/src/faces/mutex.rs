@@ -43,7 +43,10 @@ impl Locks {
         Error: From<K::Error>,
     {
         let request = self.request(key.try_into()?, Mode::Exclusive, Options::new())?;
-        Ok(Mutex { locks: self.clone(), request })
+        Ok(Mutex {
+            locks: self.clone(),
+            request,
+        })
     }
 }
 

@@ -12,5 +12,5 @@ pub mod stores;
 pub mod testing;
 
 pub use data::{ClaimId, Claimant, Error, Fence, Key, Loss, Options, Result};
-pub use engine::{Acquire, BusyInfo, Lease, LeaseState, Locks, block_on};
-pub use faces::Mutex;
+pub use engine::{Acquire, BusyInfo, Lease, LeaseEvent, LeaseState, Locks, block_on};
+pub use faces::{Mutex, RwLock, Semaphore};

@@ -32,11 +32,27 @@ pub(crate) struct Hold {
     gate: Mutex<Option<GateGuard>>,
     loss_notice: Mutex<Option<Wake>>,
     last_error: Mutex<Option<Error>>,
+    observer: OnceLock<Observer>,
     /// Where it stands in the schedule; written under the schedule's lock only.
     pub(super) bucket: AtomicU64,
     pub(super) position: AtomicUsize,
     engine: Weak<Engine>,
 }
+
+/// What becomes of a lease, for [`Lease::observe`](super::Lease::observe).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LeaseEvent {
+    /// It was renewed, and may be relied on for so long from now.
+    Renewed {
+        /// As [`Lease::remaining`](super::Lease::remaining).
+        remaining: Duration,
+    },
+    /// It is lost.
+    Lost(Loss),
+}
+
+type Observer = Box<dyn Fn(LeaseEvent) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -73,6 +89,7 @@ impl Hold {
             gate: Mutex::new(granted.gate),
             loss_notice: Mutex::new(granted.lost),
             last_error: Mutex::default(),
+            observer: OnceLock::new(),
             bucket: AtomicU64::new(u64::MAX),
             position: AtomicUsize::new(0),
             engine,
@@ -115,9 +132,24 @@ impl Hold {
     }
 
     /// Notes that a renewal which was sent then has succeeded.
-    pub(crate) fn renewed(&self, sent: Tick) {
+    pub(crate) fn renewed(&self, sent: Tick, now: Tick) {
         self.sent.fetch_max(sent.as_nanos(), Ordering::AcqRel);
         *lock(&self.last_error) = None;
+        if let (Some(observer), Some(deadline)) = (self.observer.get(), self.deadline()) {
+            observer(LeaseEvent::Renewed {
+                remaining: deadline.since(now),
+            });
+        }
+    }
+
+    /// Shows the observer what becomes of the lease; only the first counts.
+    pub(crate) fn observe(&self, observer: Observer) {
+        if self.observer.set(observer).is_ok()
+            && let Some(End::Lost(why)) = self.end()
+            && let Some(observer) = self.observer.get()
+        {
+            observer(LeaseEvent::Lost(why)); // it was lost before anybody looked
+        }
     }
 
     pub(crate) fn renewal_failed(&self, error: Error) {
@@ -133,6 +165,9 @@ impl Hold {
         let first = self.end.set(end).is_ok();
         if first {
             self.ended.notify_waiters();
+            if let (Some(observer), End::Lost(why)) = (self.observer.get(), end) {
+                observer(LeaseEvent::Lost(why));
+            }
             // Breaks the cycle of hold, notice and waker.
             lock(&self.loss_notice).take();
         }

@@ -243,7 +243,7 @@ async fn renew(engine: Arc<Engine>, batch: Vec<Arc<Hold>>) {
 pub(super) fn renewed(engine: &Arc<Engine>, hold: &Arc<Hold>, sent: Tick, answer: Result<Renewal>) {
     match answer {
         Ok(Renewal::Kept) => {
-            hold.renewed(sent);
+            hold.renewed(sent, engine.clock.now());
             match (hold.renew_at(), hold.watch_at()) {
                 (Some(renew), watch) if watch.is_none_or(|watch| renew < watch) => {
                     engine.plan(hold, Look::About(renew));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::core::Handle;
-use super::hold::{End, Hold};
+use super::hold::{End, Hold, LeaseEvent};
 use super::leave::{Departure, Leaving};
 use crate::contract::Renewal;
 use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Result};
@@ -158,6 +158,13 @@ impl Lease {
                 End::Released => std::future::pending().await,
             }
         }
+    }
+
+    /// Calls this on every renewal and on loss, on the background thread: do not block in it. For code that
+    /// passes the deadline on, to a watchdog in another process, say. Only the first observer counts. A loss
+    /// may be told twice.
+    pub fn observe(&self, observer: impl Fn(LeaseEvent) + Send + Sync + 'static) {
+        self.hold.observe(Box::new(observer));
     }
 
     /// Renews the lease now, for its whole TTL.

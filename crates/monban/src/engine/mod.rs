@@ -23,6 +23,7 @@ mod tests;
 
 pub use acquire::{Acquire, BusyInfo};
 pub use block::block_on;
+pub use hold::LeaseEvent;
 pub use lease::{Lease, LeaseState};
 pub use locks::{Locks, LocksBuilder};
 

@@ -3,12 +3,12 @@
 use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::as_key::AsKey;
 use super::sync;
-use super::table::{Entered, Place, Table, Turn};
+use super::table::{Entered, Place, Table};
 
 /// A granted claim, on its way into a guard.
 #[must_use]
@@ -18,48 +18,70 @@ pub(super) struct Grant<V> {
 }
 
 /// The wish for a key. It is in line from its first poll until it is granted or dropped.
-pub(super) struct Acquire<'a, K, V, S, Q: ?Sized> {
+pub(super) struct Acquire<'a, 'q, K, V, S, Q: ?Sized> {
     table: &'a Table<K, V, S>,
-    key: &'a Q,
+    key: &'q Q,
+    hash: u64,
     permits: u32,
-    turn: Option<Turn>,
+    /// The entry's id and our turn, once we are in line.
+    waits: Option<(u64, u64)>,
 }
 
-impl<'a, K, V, S, Q> Acquire<'a, K, V, S, Q>
+impl<'a, 'q, K, V, S, Q> Acquire<'a, 'q, K, V, S, Q>
 where
     Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
-    pub(super) fn new(table: &'a Table<K, V, S>, key: &'a Q, permits: u32) -> Self {
+    #[inline]
+    pub(super) fn new(table: &'a Table<K, V, S>, key: &'q Q, permits: u32) -> Self {
         Self {
             table,
             key,
+            hash: table.hash(key),
             permits,
-            turn: None,
+            waits: None,
         }
     }
 
     /// Takes the key if nobody is before us.
+    #[inline]
     pub(super) fn at_once(&self) -> Option<Grant<V>> {
-        match self.table.enter(self.key, self.permits, None) {
-            Entered::Held(place) => Some(Grant { place, value: None }),
-            Entered::Waits(_) | Entered::Busy => None,
+        match self.table.enter(self.hash, self.key, self.permits, None) {
+            Entered::Held(id) => Some(self.grant(id, None)),
+            Entered::Waits { .. } | Entered::Busy => None,
         }
     }
 
-    /// Waits for whichever is ready first; the key, if both are. The guard is made before `stop` is dropped,
-    /// since a panic there must not lose the grant.
-    pub(super) async fn unless<F: Future, G>(
-        mut self,
-        stop: F,
-        guard: impl Fn(Grant<V>) -> G,
-    ) -> Result<G, F::Output> {
-        let mut stop = pin!(stop);
-        poll_fn(|context| match Pin::new(&mut self).poll(context) {
-            Poll::Ready(grant) => Poll::Ready(Ok(guard(grant))),
-            Poll::Pending => stop.as_mut().poll(context).map(Err),
-        })
-        .await
+    /// Asks, as one in line, whether our turn has come.
+    #[inline(never)]
+    fn ask(&mut self, context: &mut Context<'_>) -> Poll<Grant<V>> {
+        let Some((id, turn)) = self.waits else {
+            return Poll::Pending;
+        };
+        let hash = self.hash;
+        let place = Place { hash, id };
+        let Some(value) = self.table.granted(place, turn, context.waker()) else {
+            return Poll::Pending;
+        };
+        self.waits = None;
+        Poll::Ready(self.grant(id, value))
+    }
+
+    #[inline]
+    fn grant(&self, id: u64, value: Option<V>) -> Grant<V> {
+        let hash = self.hash;
+        let place = Place { hash, id };
+        Grant { place, value }
+    }
+
+    /// Waits in a task, and makes the guard.
+    #[inline]
+    pub(super) fn then<G, F>(self, guard: F) -> Then<'a, 'q, K, V, S, Q, F>
+    where
+        F: Fn(Grant<V>) -> G,
+    {
+        let acquire = self;
+        Then { acquire, guard }
     }
 
     /// Waits on this thread.
@@ -81,42 +103,71 @@ where
     }
 }
 
-impl<K, V, S, Q> Future for Acquire<'_, K, V, S, Q>
+/// The wish and what comes of it. Written out, since an `async fn` would move the guard about once more per layer.
+pub(super) struct Then<'a, 'q, K, V, S, Q: ?Sized, F> {
+    acquire: Acquire<'a, 'q, K, V, S, Q>,
+    guard: F,
+}
+
+impl<K, V, S, Q, F, G> Future for Then<'_, '_, K, V, S, Q, F>
+where
+    Q: AsKey<K> + ?Sized,
+    S: BuildHasher,
+    F: Fn(Grant<V>) -> G + Unpin,
+{
+    type Output = G;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<G> {
+        let grant = ready!(Pin::new(&mut self.acquire).poll(context));
+        Poll::Ready((self.guard)(grant))
+    }
+}
+
+/// Waits for whichever is ready first; the key, if both are.
+pub(super) async fn either<L, F>(mut lock: L, stop: F) -> Result<L::Output, F::Output>
+where
+    L: Future + Unpin,
+    F: Future,
+{
+    let mut stop = pin!(stop);
+    poll_fn(|context| match Pin::new(&mut lock).poll(context) {
+        Poll::Ready(guard) => Poll::Ready(Ok(guard)),
+        Poll::Pending => stop.as_mut().poll(context).map(Err),
+    })
+    .await
+}
+
+impl<K, V, S, Q> Future for Acquire<'_, '_, K, V, S, Q>
 where
     Q: AsKey<K> + ?Sized,
     S: BuildHasher,
 {
     type Output = Grant<V>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Grant<V>> {
-        let waker = context.waker();
-        let Some(turn) = self.turn else {
-            return match self.table.enter(self.key, self.permits, Some(waker)) {
-                Entered::Held(place) => Poll::Ready(Grant { place, value: None }),
-                Entered::Waits(turn) => {
-                    self.turn = Some(turn);
-                    Poll::Pending
-                }
-                Entered::Busy => Poll::Pending,
-            };
-        };
-        match self.table.granted(turn, waker) {
-            Some(value) => {
-                self.turn = None;
-                Poll::Ready(Grant {
-                    place: turn.place,
-                    value,
-                })
+        if self.waits.is_some() {
+            return self.ask(context);
+        }
+        let waker = Some(context.waker());
+        match self.table.enter(self.hash, self.key, self.permits, waker) {
+            Entered::Held(id) => Poll::Ready(self.grant(id, None)),
+            Entered::Waits { id, turn } => {
+                self.waits = Some((id, turn));
+                Poll::Pending
             }
-            None => Poll::Pending,
+            Entered::Busy => Poll::Pending,
         }
     }
 }
 
-impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, K, V, S, Q> {
+impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, '_, K, V, S, Q> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(turn) = self.turn {
-            self.table.leave(turn, self.permits);
+        if let Some((id, turn)) = self.waits {
+            let hash = self.hash;
+            self.table.leave(Place { hash, id }, turn, self.permits);
         }
     }
 }

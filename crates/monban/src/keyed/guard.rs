@@ -1,23 +1,24 @@
 //! The mutex's guards: the value behind the key lives in them, so that reaching it needs no lookup.
 
 use std::fmt;
-use std::hash::RandomState;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::acquire::Grant;
 use super::hold::Hold;
 use super::mutex::KeyedMutex;
+use super::sip::SipState;
 
 /// Holds a key of a [`KeyedMutex`] until dropped, and gives access to the value behind it.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct KeyedMutexGuard<'a, K, V = (), S = RandomState>(Hold<&'a KeyedMutex<K, V, S>>);
+pub struct KeyedMutexGuard<'a, K, V = (), S = SipState>(Hold<&'a KeyedMutex<K, V, S>>);
 
 /// As [`KeyedMutexGuard`], but keeps the mutex alive by itself: it may move to another task or thread.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct OwnedKeyedMutexGuard<K, V = (), S = RandomState>(Hold<Arc<KeyedMutex<K, V, S>>>);
+pub struct OwnedKeyedMutexGuard<K, V = (), S = SipState>(Hold<Arc<KeyedMutex<K, V, S>>>);
 
 impl<'a, K, V: Default, S> KeyedMutexGuard<'a, K, V, S> {
+    #[inline]
     pub(super) fn new(home: &'a KeyedMutex<K, V, S>, grant: Grant<V>) -> Self {
         // The hold comes first: it frees the key if making the value panics.
         let mut hold = Hold::new(home, 1, grant);
@@ -27,6 +28,7 @@ impl<'a, K, V: Default, S> KeyedMutexGuard<'a, K, V, S> {
 }
 
 impl<K, V: Default, S> OwnedKeyedMutexGuard<K, V, S> {
+    #[inline]
     pub(super) fn new(home: Arc<KeyedMutex<K, V, S>>, grant: Grant<V>) -> Self {
         let mut hold = Hold::new(home, 1, grant);
         hold.value.get_or_insert_default();

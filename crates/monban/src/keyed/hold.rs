@@ -22,6 +22,7 @@ pub(super) struct Hold<R: Deref<Target: Tabled>> {
 }
 
 impl<R: Deref<Target: Tabled>> Hold<R> {
+    #[inline]
     pub(super) fn new(home: R, permits: u32, grant: Grant<<R::Target as Tabled>::Value>) -> Self {
         Self {
             home,
@@ -52,6 +53,7 @@ impl<R: Deref<Target: Tabled>> Hold<R> {
 }
 
 impl<R: Deref<Target: Tabled>> Drop for Hold<R> {
+    #[inline]
     fn drop(&mut self) {
         self.home
             .table()

@@ -55,14 +55,16 @@ impl Wakes {
     }
 }
 
-impl<V> Line<V> {
-    pub(super) fn new() -> Self {
+impl<V> Default for Line<V> {
+    fn default() -> Self {
         Self {
             waiting: VecDeque::new(),
             handed: None,
         }
     }
+}
 
+impl<V> Line<V> {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -9,6 +9,7 @@ mod line;
 mod mutex;
 mod rwlock;
 mod semaphore;
+mod sip;
 mod sync;
 mod table;
 
@@ -19,6 +20,7 @@ pub use rwlock::{
     KeyedReadGuard, KeyedRwLock, KeyedWriteGuard, OwnedKeyedReadGuard, OwnedKeyedWriteGuard,
 };
 pub use semaphore::{KeyedPermits, KeyedSemaphore, OwnedKeyedPermits};
+pub use sip::{SipHasher, SipState};
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,20 @@
 //! One at a time, per key.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::acquire::Acquire;
+use super::acquire::{Acquire, either};
 use super::as_key::AsKey;
 use super::guard::{KeyedMutexGuard, OwnedKeyedMutexGuard};
 use super::hold::Tabled;
+use super::sip::SipState;
 use super::sync;
 use super::table::Table;
 
 /// Lets one at a time hold a key, within this process.
-pub struct KeyedMutex<K, V = (), S = RandomState> {
+pub struct KeyedMutex<K, V = (), S = SipState> {
     table: Table<K, V, S>,
 }
 
@@ -21,7 +22,7 @@ impl<K, V> KeyedMutex<K, V> {
     /// Makes a mutex with no key held.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_hasher(RandomState::new())
+        Self::with_hasher(SipState::default())
     }
 }
 
@@ -56,17 +57,29 @@ where
     S: BuildHasher,
 {
     /// Waits until the key is ours.
-    pub async fn lock<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> KeyedMutexGuard<'_, K, V, S> {
-        KeyedMutexGuard::new(self, self.acquire(key).await)
+    #[inline]
+    pub fn lock<'a, 'q, Q>(
+        &'a self,
+        key: &'q Q,
+    ) -> impl Future<Output = KeyedMutexGuard<'a, K, V, S>> + Unpin + use<'a, 'q, K, V, S, Q>
+    where
+        Q: AsKey<K> + ?Sized,
+    {
+        self.acquire(key)
+            .then(|grant| KeyedMutexGuard::new(self, grant))
     }
 
     /// As [`lock`](Self::lock), with a guard that borrows nothing.
-    pub async fn lock_owned<Q: AsKey<K> + ?Sized>(
-        self: &Arc<Self>,
-        key: &Q,
-    ) -> OwnedKeyedMutexGuard<K, V, S> {
-        let grant = self.acquire(key).await;
-        OwnedKeyedMutexGuard::new(Arc::clone(self), grant)
+    #[inline]
+    pub fn lock_owned<'a, 'q, Q>(
+        self: &'a Arc<Self>,
+        key: &'q Q,
+    ) -> impl Future<Output = OwnedKeyedMutexGuard<K, V, S>> + Unpin + use<'a, 'q, K, V, S, Q>
+    where
+        Q: AsKey<K> + ?Sized,
+    {
+        let guard = |grant| OwnedKeyedMutexGuard::new(Arc::clone(self), grant);
+        self.acquire(key).then(guard)
     }
 
     /// Waits until the key is ours or `stop` is ready, whose output is then the error.
@@ -97,8 +110,7 @@ where
         Q: AsKey<K> + ?Sized,
         F: Future,
     {
-        let guard = |grant| KeyedMutexGuard::new(self, grant);
-        self.acquire(key).unless(stop, guard).await
+        either(self.lock(key), stop).await
     }
 
     /// As [`lock_unless`](Self::lock_unless), with a guard that borrows nothing.
@@ -111,11 +123,11 @@ where
         Q: AsKey<K> + ?Sized,
         F: Future,
     {
-        let guard = |grant| OwnedKeyedMutexGuard::new(Arc::clone(self), grant);
-        self.acquire(key).unless(stop, guard).await
+        either(self.lock_owned(key), stop).await
     }
 
     /// Takes the key if nobody holds it or waits for it.
+    #[inline]
     pub fn try_lock<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> Option<KeyedMutexGuard<'_, K, V, S>> {
         let grant = self.acquire(key).at_once()?;
         Some(KeyedMutexGuard::new(self, grant))
@@ -131,6 +143,7 @@ where
     }
 
     /// Blocks this thread until the key is ours.
+    #[inline]
     pub fn blocking_lock<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> KeyedMutexGuard<'_, K, V, S> {
         KeyedMutexGuard::new(self, self.acquire(key).blocking())
     }
@@ -164,7 +177,11 @@ where
         Some(OwnedKeyedMutexGuard::new(Arc::clone(self), grant))
     }
 
-    fn acquire<'a, Q: AsKey<K> + ?Sized>(&'a self, key: &'a Q) -> Acquire<'a, K, V, S, Q> {
+    #[inline]
+    fn acquire<'a, 'q, Q>(&'a self, key: &'q Q) -> Acquire<'a, 'q, K, V, S, Q>
+    where
+        Q: AsKey<K> + ?Sized,
+    {
         Acquire::new(&self.table, key, 1)
     }
 }

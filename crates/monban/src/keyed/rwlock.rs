@@ -1,13 +1,14 @@
 //! Many readers or one writer, per key.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::acquire::Acquire;
 use super::as_key::AsKey;
 use super::hold::{Hold, Tabled};
+use super::sip::SipState;
 use super::sync;
 use super::table::Table;
 
@@ -33,31 +34,31 @@ const ALL: u32 = u32::MAX;
 /// let rewriting = files.write("report.csv").await;
 /// # });
 /// ```
-pub struct KeyedRwLock<K, S = RandomState> {
+pub struct KeyedRwLock<K, S = SipState> {
     table: Table<K, (), S>,
 }
 
 /// Holds a key of a [`KeyedRwLock`] for reading until dropped.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct KeyedReadGuard<'a, K, S = RandomState> {
+pub struct KeyedReadGuard<'a, K, S = SipState> {
     _hold: Hold<&'a KeyedRwLock<K, S>>,
 }
 
 /// Holds a key of a [`KeyedRwLock`] for writing until dropped.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct KeyedWriteGuard<'a, K, S = RandomState> {
+pub struct KeyedWriteGuard<'a, K, S = SipState> {
     hold: Hold<&'a KeyedRwLock<K, S>>,
 }
 
 /// As [`KeyedReadGuard`], but keeps the lock alive by itself.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct OwnedKeyedReadGuard<K, S = RandomState> {
+pub struct OwnedKeyedReadGuard<K, S = SipState> {
     _hold: Hold<Arc<KeyedRwLock<K, S>>>,
 }
 
 /// As [`KeyedWriteGuard`], but keeps the lock alive by itself.
 #[must_use = "the key is free again as soon as the guard is dropped"]
-pub struct OwnedKeyedWriteGuard<K, S = RandomState> {
+pub struct OwnedKeyedWriteGuard<K, S = SipState> {
     hold: Hold<Arc<KeyedRwLock<K, S>>>,
 }
 
@@ -65,7 +66,7 @@ impl<K> KeyedRwLock<K> {
     /// Makes a lock with no key held.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_hasher(RandomState::new())
+        Self::with_hasher(SipState::default())
     }
 }
 
@@ -201,11 +202,10 @@ impl<K, S: BuildHasher> KeyedRwLock<K, S> {
         Some(KeyedWriteGuard { hold })
     }
 
-    fn acquire<'a, Q: AsKey<K> + ?Sized>(
-        &'a self,
-        key: &'a Q,
-        permits: u32,
-    ) -> Acquire<'a, K, (), S, Q> {
+    fn acquire<'a, 'q, Q>(&'a self, key: &'q Q, permits: u32) -> Acquire<'a, 'q, K, (), S, Q>
+    where
+        Q: AsKey<K> + ?Sized,
+    {
         Acquire::new(&self.table, key, permits)
     }
 }

@@ -1,13 +1,14 @@
 //! So many at once, per key.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::acquire::Acquire;
 use super::as_key::AsKey;
 use super::hold::{Hold, Tabled};
+use super::sip::SipState;
 use super::sync;
 use super::table::Table;
 
@@ -28,19 +29,19 @@ use super::table::Table;
 /// assert!(downloads.try_acquire("example.com", 2).is_some());
 /// # });
 /// ```
-pub struct KeyedSemaphore<K, S = RandomState> {
+pub struct KeyedSemaphore<K, S = SipState> {
     table: Table<K, (), S>,
 }
 
 /// Holds permits of a key of a [`KeyedSemaphore`] until dropped.
 #[must_use = "the permits are given back as soon as the guard is dropped"]
-pub struct KeyedPermits<'a, K, S = RandomState> {
+pub struct KeyedPermits<'a, K, S = SipState> {
     hold: Hold<&'a KeyedSemaphore<K, S>>,
 }
 
 /// As [`KeyedPermits`], but keeps the semaphore alive by itself.
 #[must_use = "the permits are given back as soon as the guard is dropped"]
-pub struct OwnedKeyedPermits<K, S = RandomState> {
+pub struct OwnedKeyedPermits<K, S = SipState> {
     hold: Hold<Arc<KeyedSemaphore<K, S>>>,
 }
 
@@ -51,7 +52,7 @@ impl<K> KeyedSemaphore<K> {
     /// If `permits` is zero: nobody could ever hold a key.
     #[must_use]
     pub fn new(permits: u32) -> Self {
-        Self::with_hasher(permits, RandomState::new())
+        Self::with_hasher(permits, SipState::default())
     }
 }
 
@@ -188,7 +189,7 @@ impl<K, S: BuildHasher> KeyedSemaphore<K, S> {
         })
     }
 
-    fn wish<'a, Q>(&'a self, key: &'a Q, permits: u32) -> Acquire<'a, K, (), S, Q>
+    fn wish<'a, 'q, Q>(&'a self, key: &'q Q, permits: u32) -> Acquire<'a, 'q, K, (), S, Q>
     where
         Q: AsKey<K> + ?Sized,
     {

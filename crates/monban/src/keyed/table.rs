@@ -9,7 +9,6 @@ use std::hash::BuildHasher;
 use std::task::Waker;
 
 use hashbrown::HashTable;
-use hashbrown::hash_table;
 
 use super::as_key::AsKey;
 use super::line::{Entry, Line};
@@ -30,7 +29,10 @@ pub(super) struct Table<K, V, S> {
 struct Shard<K, V>(Mutex<Keys<K, V>>);
 
 struct Keys<K, V> {
-    entries: HashTable<Entry<K, V>>,
+    /// The first key that is held or waited for. Most of the time there is no second one in a shard, and then
+    /// nothing is inserted into the table or removed from it: half the cost of a lock and unlock.
+    first: Option<Entry<K, V>>,
+    more: HashTable<Entry<K, V>>,
     /// The next id and the next turn: one counter serves both.
     next: u64,
     /// The line of the last key that had one, kept for the next: a key that two fight over would otherwise
@@ -41,21 +43,14 @@ struct Keys<K, V> {
 /// Where a claim's entry is. Stays true as long as the claim is in the table.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    hash: u64,
-    id: u64,
+    pub(super) hash: u64,
+    pub(super) id: u64,
 }
 
-/// A place in line.
-#[derive(Clone, Copy)]
-pub(super) struct Turn {
-    pub(super) place: Place,
-    turn: u64,
-}
-
-/// The answer to a claim.
+/// The answer to a claim: the id of its entry, and for a waiter its turn in line.
 pub(super) enum Entered {
-    Held(Place),
-    Waits(Turn),
+    Held(u64),
+    Waits { id: u64, turn: u64 },
     Busy,
 }
 
@@ -64,7 +59,8 @@ impl<K, V, S> Table<K, V, S> {
         debug_assert!(shards.is_power_of_two());
         let shard = || {
             Shard(Mutex::new(Keys {
-                entries: HashTable::new(),
+                first: None,
+                more: HashTable::new(),
                 next: 0,
                 spare: None,
             }))
@@ -81,10 +77,7 @@ impl<K, V, S> Table<K, V, S> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shards
-            .iter()
-            .map(|shard| lock(&shard.0).entries.len())
-            .sum()
+        self.shards.iter().map(|shard| lock(&shard.0).len()).sum()
     }
 
     fn keys(&self, hash: u64) -> MutexGuard<'_, Keys<K, V>> {
@@ -94,66 +87,86 @@ impl<K, V, S> Table<K, V, S> {
         lock(&self.shards[index].0)
     }
 
+    #[inline]
+    pub(super) fn hash<Q>(&self, key: &Q) -> u64
+    where
+        Q: AsKey<K> + ?Sized,
+        S: BuildHasher,
+    {
+        self.hasher.hash_one(key)
+    }
+
     /// Holds the key, or joins its line if a waker is given.
-    pub(super) fn enter<Q: AsKey<K> + ?Sized>(
+    #[inline]
+    pub(super) fn enter<Q>(
         &self,
+        hash: u64,
         key: &Q,
         permits: u32,
         waker: Option<&Waker>,
     ) -> Entered
     where
-        S: BuildHasher,
+        Q: AsKey<K> + ?Sized,
     {
-        let hash = self.hasher.hash_one(key);
-        let mut guard = self.keys(hash);
-        let keys = &mut *guard;
-        let same = |entry: &Entry<K, V>| entry.hash == hash && key.names(&entry.key);
-        match keys.entries.entry(hash, same, |entry| entry.hash) {
-            hash_table::Entry::Vacant(vacant) => {
-                let id = keys.next;
-                // `to_key` may panic: nothing has been changed yet.
-                vacant.insert(Entry {
-                    key: key.to_key(),
-                    hash,
-                    id,
-                    used: permits,
-                    line: None,
-                });
-                keys.next += 1;
-                Entered::Held(Place { hash, id })
-            }
-            hash_table::Entry::Occupied(occupied) => {
-                let entry = occupied.into_mut();
-                let place = Place { hash, id: entry.id };
-                if entry.admits(permits, self.capacity) {
-                    entry.used += permits;
-                    return Entered::Held(place);
-                }
-                let Some(waker) = waker else {
-                    return Entered::Busy;
-                };
-                let waker = waker.clone();
-                let turn = keys.next;
-                keys.next += 1;
-                entry
-                    .line
-                    .get_or_insert_with(|| {
-                        keys.spare.take().unwrap_or_else(|| Box::new(Line::new()))
-                    })
-                    .join(turn, permits, waker);
-                Entered::Waits(Turn { place, turn })
-            }
+        let mut keys = self.keys(hash);
+        if keys.first.is_some() || !keys.more.is_empty() {
+            return self.look(keys, hash, key, permits, waker);
         }
+        let entry = keys.entry(hash, key, permits);
+        let id = entry.id;
+        keys.first = Some(entry);
+        Entered::Held(id)
+    }
+
+    /// Enters a shard that has keys. By itself, so that entering one without is small enough to be inlined.
+    #[inline(never)]
+    fn look<Q>(
+        &self,
+        mut guard: MutexGuard<'_, Keys<K, V>>,
+        hash: u64,
+        key: &Q,
+        permits: u32,
+        waker: Option<&Waker>,
+    ) -> Entered
+    where
+        Q: AsKey<K> + ?Sized,
+    {
+        let keys = &mut *guard;
+        let Some(entry) = named(&mut keys.first, &mut keys.more, hash, key) else {
+            let entry = keys.entry(hash, key, permits);
+            let id = entry.id;
+            if keys.first.is_none() {
+                keys.first = Some(entry);
+            } else {
+                keys.more.insert_unique(hash, entry, |entry| entry.hash);
+            }
+            return Entered::Held(id);
+        };
+        if entry.admits(permits, self.capacity) {
+            entry.used += permits;
+            return Entered::Held(entry.id);
+        }
+        let Some(waker) = waker else {
+            return Entered::Busy;
+        };
+        let waker = waker.clone();
+        let (id, turn) = (entry.id, keys.next);
+        keys.next += 1;
+        entry
+            .line
+            .get_or_insert_with(|| keys.spare.take().unwrap_or_default())
+            .join(turn, permits, waker);
+        Entered::Waits { id, turn }
     }
 
     /// Asks whether a waiter holds by now, with the value that was handed on to it. If not, `waker` is called
     /// when it does.
-    pub(super) fn granted(&self, at: Turn, waker: &Waker) -> Option<Option<V>> {
-        let mut keys = self.keys(at.place.hash);
-        let Some(line) = keys.line(at.place) else {
+    pub(super) fn granted(&self, place: Place, turn: u64, waker: &Waker) -> Option<Option<V>> {
+        let mut keys = self.keys(place.hash);
+        let Some(line) = keys.line(place) else {
             return Some(None);
         };
-        let Some(kept) = line.waker(at.turn) else {
+        let Some(kept) = line.waker(turn) else {
             return Some(line.handed.take());
         };
         if !kept.will_wake(waker) {
@@ -165,16 +178,17 @@ impl<K, V, S> Table<K, V, S> {
         None
     }
 
+    #[cold]
+    #[inline(never)]
     /// Gives up a place in line. A grant that was never taken goes to the next.
-    pub(super) fn leave(&self, at: Turn, permits: u32) {
-        let mut keys = self.keys(at.place.hash);
-        let Some(mut found) = keys.find(at.place) else {
+    pub(super) fn leave(&self, place: Place, turn: u64, permits: u32) {
+        let mut keys = self.keys(place.hash);
+        let Some(entry) = keys.at(place) else {
             return;
         };
-        let entry = found.get_mut();
-        let Some(waker) = entry.line.as_mut().and_then(|line| line.leave(at.turn)) else {
+        let Some(waker) = entry.line.as_mut().and_then(|line| line.leave(turn)) else {
             drop(keys);
-            return self.release(at.place, permits, None);
+            return self.release(place, permits, None);
         };
         // It may have been what those behind it could not pass.
         let wakes = entry.advance(self.capacity);
@@ -184,13 +198,36 @@ impl<K, V, S> Table<K, V, S> {
     }
 
     /// Returns permits and hands the key on; the entry goes with the last claim.
+    #[inline]
     pub(super) fn release(&self, place: Place, permits: u32, value: Option<V>) {
         let mut keys = self.keys(place.hash);
-        let Some(mut found) = keys.find(place) else {
+        // The common case by itself, since moving a whole entry about costs as much as the lock.
+        match &keys.first {
+            Some(first)
+                if first.id == place.id && first.used == permits && first.line.is_none() =>
+            {
+                let key = keys.first.take().map(|entry| entry.key);
+                drop(keys);
+                // Out here, since the destructors of keys and values are a user's code and may take their time.
+                drop(key);
+            }
+            _ => self.hand_on(keys, place, permits, value),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hand_on(
+        &self,
+        mut keys: MutexGuard<'_, Keys<K, V>>,
+        place: Place,
+        permits: u32,
+        value: Option<V>,
+    ) {
+        let Some(entry) = keys.at(place) else {
             debug_assert!(false, "a claim's entry is there until the claim has left");
             return;
         };
-        let entry = found.get_mut();
         entry.used -= permits;
         if entry.used > 0 || entry.line.as_ref().is_some_and(|line| !line.is_empty()) {
             let rest = entry.hand(value);
@@ -200,31 +237,84 @@ impl<K, V, S> Table<K, V, S> {
             drop(rest);
             return;
         }
-        let (mut entry, _) = found.remove();
-        let handed = entry.line.take().and_then(|line| keys.keep(line));
-        let table = keys.shrink();
+        let gone = keys.remove(place);
         drop(keys);
-        // Out here, since the destructors of keys and values are a user's code and may take their time.
-        drop((entry, handed, table));
+        drop(gone);
+    }
+}
+
+/// What is left of an entry: a user's destructors, and memory.
+struct Gone<K, V> {
+    _key: K,
+    _value: Option<V>,
+    _table: HashTable<Entry<K, V>>,
+}
+
+#[inline]
+fn named<'a, K, V, Q: AsKey<K> + ?Sized>(
+    first: &'a mut Option<Entry<K, V>>,
+    more: &'a mut HashTable<Entry<K, V>>,
+    hash: u64,
+    key: &Q,
+) -> Option<&'a mut Entry<K, V>> {
+    let same = |entry: &Entry<K, V>| entry.hash == hash && key.names(&entry.key);
+    match first {
+        Some(first) if same(first) => Some(first),
+        _ if more.is_empty() => None,
+        _ => more.find_mut(hash, same),
     }
 }
 
 impl<K, V> Keys<K, V> {
-    fn find(&mut self, place: Place) -> Option<hash_table::OccupiedEntry<'_, Entry<K, V>>> {
-        self.entries
-            .find_entry(place.hash, |entry| entry.id == place.id)
-            .ok()
+    /// Makes an entry. `to_key` may panic: nothing has been changed by then.
+    #[inline]
+    fn entry<Q: AsKey<K> + ?Sized>(&mut self, hash: u64, key: &Q, used: u32) -> Entry<K, V> {
+        let key = key.to_key();
+        let id = self.next;
+        self.next += 1;
+        Entry {
+            key,
+            hash,
+            id,
+            used,
+            line: None,
+        }
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.more.len()
+    }
+
+    #[inline]
+    fn at(&mut self, place: Place) -> Option<&mut Entry<K, V>> {
+        match &mut self.first {
+            Some(first) if first.id == place.id => Some(first),
+            _ => self.more.find_mut(place.hash, |entry| entry.id == place.id),
+        }
+    }
+
+    /// Takes an entry out. Returns what is better dropped without the lock.
+    fn remove(&mut self, place: Place) -> Option<Gone<K, V>> {
+        let (entry, table) = match &self.first {
+            Some(first) if first.id == place.id => (self.first.take()?, HashTable::new()),
+            _ => {
+                let same = |entry: &Entry<K, V>| entry.id == place.id;
+                let (entry, _) = self.more.find_entry(place.hash, same).ok()?.remove();
+                (entry, self.shrink())
+            }
+        };
+        let value = entry.line.and_then(|line| self.keep(line));
+        Some(Gone {
+            _key: entry.key,
+            _value: value,
+            _table: table,
+        })
     }
 
     fn line(&mut self, place: Place) -> Option<&mut Line<V>> {
-        let entry = self
-            .entries
-            .find_mut(place.hash, |entry| entry.id == place.id)?;
-        entry.line.as_deref_mut()
+        self.at(place)?.line.as_deref_mut()
     }
-}
 
-impl<K, V> Keys<K, V> {
     fn keep(&mut self, mut line: Box<Line<V>>) -> Option<V> {
         let handed = line.handed.take();
         if self.spare.is_none() && line.capacity() <= 16 {
@@ -233,20 +323,20 @@ impl<K, V> Keys<K, V> {
         handed
     }
 
-    /// Gives back the memory of a burst, and returns what is better freed without the lock.
+    /// Gives back the memory of a burst. Returns what is better freed without the lock.
     ///
     /// Below an eighth of what it could hold a table shrinks to twice what it holds. So before it shrinks or
     /// grows again, half its keys must leave or as many more must come: the work is a constant per key.
-    fn shrink(&mut self) -> Option<HashTable<Entry<K, V>>> {
-        let (len, capacity) = (self.entries.len(), self.entries.capacity());
+    #[inline]
+    fn shrink(&mut self) -> HashTable<Entry<K, V>> {
+        let (len, capacity) = (self.more.len(), self.more.capacity());
         if capacity <= KEPT || len >= capacity / 8 {
-            return None;
+            return HashTable::new();
         }
         if len == 0 {
-            return Some(std::mem::take(&mut self.entries));
+            return std::mem::take(&mut self.more);
         }
-        self.entries
-            .shrink_to((len * 2).max(KEPT), |entry| entry.hash);
-        None
+        self.more.shrink_to((len * 2).max(KEPT), |entry| entry.hash);
+        HashTable::new()
     }
 }

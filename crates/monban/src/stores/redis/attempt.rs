@@ -208,18 +208,14 @@ fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
         }
         Some(At::Foreign) => (Why::Foreign, None, None),
     };
-    let changed = match claim.if_busy {
-        IfBusy::Queue => {
-            let poll = (!link.pushes).then(|| POLL / 2 + Jitter::new().up_to(POLL / 2));
-            hub.watches
-                .wait(claim.id, way.head, way.value.as_deref(), poll)
-        }
-        IfBusy::Leave => {
-            // A refused claim leaves no trace here either.
-            hub.watches.forget(&claim.id);
-            None
-        }
-    };
+    let poll = (!link.pushes).then(|| POLL / 2 + Jitter::new().up_to(POLL / 2));
+    let refused = claim.if_busy == IfBusy::Leave;
+    if refused {
+        hub.watches.pass(&claim.id);
+    }
+    // One that was refused is told by nobody else: it watches the key as the head does.
+    let watches = way.head || refused;
+    let changed = hub.watches.wait(claim.id, watches, way.value.as_deref(), poll);
     Busy {
         ahead: usize::try_from(way.ahead).ok(),
         why,

@@ -48,6 +48,8 @@ struct Known {
     mode: Mode,
     role: Role,
     signal: Option<Arc<Signal>>,
+    /// It was refused and is not in line: it is known for as long as somebody listens.
+    passing: bool,
 }
 
 #[derive(Clone)]
@@ -93,6 +95,7 @@ impl Watches {
                 return Err(another_mode(&claim.key));
             }
             known.signal = Some(Arc::default());
+            known.passing = false;
             return Ok(());
         }
         let known = Known {
@@ -100,6 +103,7 @@ impl Watches {
             mode: claim.mode,
             role: Role::Waiting { seen: None },
             signal: Some(Arc::default()),
+            passing: false,
         };
         inner.claims.insert(claim.id, known);
         Ok(())
@@ -155,6 +159,13 @@ impl Watches {
         self.lock().claims.get(id).is_some_and(|known| {
             known.mode == Mode::Exclusive && matches!(known.role, Role::Holding)
         })
+    }
+
+    /// The claim was refused: it waits outside the line, and is forgotten with its future.
+    pub(super) fn pass(&self, id: &ClaimId) {
+        if let Some(known) = self.lock().claims.get_mut(id) {
+            known.passing = true;
+        }
     }
 
     /// The claim is nobody's business any more.
@@ -302,8 +313,11 @@ impl Watches {
             .is_some_and(|own| Arc::ptr_eq(own, signal))
         {
             known.signal = None;
-            let key = known.key.clone();
+            let (key, passing) = (known.key.clone(), known.passing);
             inner.unwatch(&key, id);
+            if passing {
+                inner.claims.remove(id);
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl LocksBuilder {
     ///
     /// As [`Locks::connect`].
     pub async fn connect(self, url: &str) -> Result<Locks> {
-        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
         match scheme {
             "memory" if rest.is_empty() => {
                 let clock = self.chosen_clock();
@@ -59,7 +59,7 @@ impl LocksBuilder {
             }
             "file" => self.open(Arc::new(file_store(rest)?)).await,
             "redis" | "rediss" => redis(self, url).await,
-            _ => Err(unknown(scheme)),
+            _ => Err(unknown(Some(scheme))),
         }
     }
 }
@@ -104,10 +104,15 @@ fn left_out(feature: &str) -> Error {
     )
 }
 
-/// The scheme only: the rest may hold a password.
-fn unknown(scheme: &str) -> Error {
-    let scheme = crate::data::printable(scheme.split([':', '/', '@']).next().unwrap_or_default());
-    Error::invalid(format!(
-        "'{scheme}' names no store; use file:/DIRECTORY, memory:, or redis://HOST"
-    ))
+/// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
+fn unknown(scheme: Option<&str>) -> Error {
+    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let looks_like_one = |text: &&str| {
+        text.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+    };
+    match scheme.filter(looks_like_one) {
+        Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
+        None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
 }

@@ -120,7 +120,7 @@ impl<'a> World<'a> {
     }
 
     fn moves_time(&self) -> bool {
-        self.stage.slack().is_zero()
+        self.stage.moves_time()
     }
 
     /// What lingers for long must be evicted in the end.

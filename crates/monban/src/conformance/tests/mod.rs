@@ -35,8 +35,8 @@ impl Memory {
 
     fn system() -> Self {
         let time = Time::Real {
-            unit: Duration::from_millis(300),
-            slack: Duration::from_millis(300),
+            unit: Duration::from_secs(1),
+            slack: Duration::from_millis(500),
         };
         Self {
             time,

@@ -111,7 +111,9 @@ pub struct Grant {
     /// For how long the store keeps the claim without renewal; `None`: as long as the process, or the
     /// session, lives.
     pub ttl: Option<Duration>,
-    /// Wakes when the grant may have been lost. Renew to find out. `None` if the store cannot tell.
+    /// Wakes, once, when the grant may have been lost; the engine renews to find out. A store whose notices
+    /// can be caused by its own verbs (a renewal, say) looks first, and arms again. `None` if the store
+    /// cannot tell.
     pub lost: Option<Wake>,
 }
 

@@ -1,6 +1,7 @@
 //! Every way in which locking can fail, one variant for each reaction.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,14 +31,17 @@ pub enum Error {
     },
 
     /// It was ours and is not any more. *Reaction: stop the work now.*
-    #[error("the lease on {key}{} is lost: {why}", fenced(*fence))]
+    #[error("the lease on {key}{} is lost: {why}{}", fenced(*fence), because(source.as_ref()))]
     Lost {
         /// The key.
         key: Key,
         /// The fence of the lease that was lost.
         fence: Option<Fence>,
         /// How it was lost.
-        why: Cow<'static, str>,
+        why: Loss,
+        /// What the store last said, if it could not renew the lease.
+        #[source]
+        source: Option<Source>,
     },
 
     /// The key is in use in a way that does not fit this call. *Reaction: fix the program.*
@@ -94,6 +98,28 @@ pub enum Error {
         #[source]
         source: Option<Source>,
     },
+}
+
+/// How a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// It could not be renewed, or was not, before its deadline.
+    Expired,
+    /// The store says that it is not in the line any more: it was freed by hand, deleted, or overwritten.
+    Taken,
+    /// It was held for as long as its options allow.
+    MaxHold,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expired => "it was not renewed before its deadline",
+            Self::Taken => "the store does not have it any more",
+            Self::MaxHold => "its maximum hold is reached",
+        })
+    }
 }
 
 impl Error {
@@ -176,6 +202,10 @@ fn holder(who: Option<&Claimant>) -> String {
 
 fn fenced(fence: Option<Fence>) -> String {
     fence.map_or_else(String::new, |fence| format!(" (fence {fence})"))
+}
+
+fn because(source: Option<&Source>) -> String {
+    source.map_or_else(String::new, |source| format!(" ({source})"))
 }
 
 fn of_key(key: Option<&Key>) -> String {

@@ -16,7 +16,7 @@ mod text;
 pub use claim::{Claim, IfBusy, Leave};
 pub use claimant::Claimant;
 pub use entry::{Entry, EntryId, Standing};
-pub use error::{Error, Result};
+pub use error::{Error, Loss, Result};
 pub use fence::Fence;
 pub use id::{ClaimId, ProcessId};
 pub use key::Key;

@@ -386,11 +386,14 @@ impl Subject for Workshop {
     }
 }
 
+/// What was told of a grant.
+type Told = (Option<Fence>, Option<u32>);
+
 #[derive(Debug)]
 struct Broken {
     how: How,
     inner: MemoryStore,
-    grants: Mutex<HashMap<ClaimId, (Option<Fence>, Option<u32>)>>,
+    grants: Mutex<HashMap<ClaimId, Told>>,
     count: Mutex<i64>,
 }
 

@@ -97,6 +97,7 @@ macro_rules! conformance_tests {
             order {
                 waiting_claims_are_granted_in_the_order_they_came
                 a_newcomer_does_not_overtake
+                a_newcomer_does_not_overtake_when_the_holder_has_died
                 asking_again_keeps_the_place
                 a_place_closes_up_when_its_claim_leaves
                 a_refused_try_leaves_no_trace
@@ -110,6 +111,7 @@ macro_rules! conformance_tests {
                 an_outlived_holder_cannot_harm_its_successor
                 renewal_keeps_a_hold_past_its_ttl
                 asking_again_keeps_a_hold_past_its_ttl
+                renewal_keeps_readers_and_permits_past_their_ttl
                 renewal_keeps_a_waiter_s_place_past_its_ttl
                 renewal_never_acquires
                 every_renewal_starts_the_ttl_anew
@@ -122,6 +124,7 @@ macro_rules! conformance_tests {
                 shares_carry_no_fence
                 the_same_claim_asked_again_is_told_the_same_grant
                 a_new_grant_of_an_old_claim_has_a_new_fence
+                a_claim_outlives_its_connection
             }
             repetition {
                 every_verb_may_be_repeated
@@ -140,6 +143,7 @@ macro_rules! conformance_tests {
             wake {
                 a_waiter_is_woken_by_a_release
                 a_waiter_is_woken_when_the_one_ahead_of_it_left_before
+                all_who_are_let_in_together_are_woken
                 a_refused_try_is_woken_by_a_release
                 a_waiter_knows_when_silence_frees_the_key
                 no_wake_is_lost_between_look_and_release

@@ -60,8 +60,8 @@ impl<S: BuildHasher + Default + Send + Sync + 'static> Tasks for Monban<S> {
         Self::with_hasher(S::default())
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.lock(key.as_str()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock(key.as_str())
     }
 }
 
@@ -96,8 +96,8 @@ impl Tasks for keyed_lock::r#async::KeyedLock<String> {
         Self::new()
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.lock(key.clone()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock(key.clone())
     }
 }
 
@@ -120,8 +120,8 @@ impl Tasks for LockPool<String> {
         Self::new()
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.async_lock(key.clone()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.async_lock(key.clone())
     }
 }
 
@@ -252,7 +252,7 @@ impl Tasks for tokio::sync::Mutex<()> {
         Self::new(())
     }
 
-    async fn hold<'a>(&'a self, _: &'a String) -> Self::Guard<'a> {
-        self.lock().await
+    fn hold<'a>(&'a self, _: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock()
     }
 }

@@ -240,7 +240,8 @@ impl<'a> World<'a> {
         let text = format!("{claim:?} is answered {answer:?}, by the model {right:?}");
         match (answer, right) {
             (Ok(Attempt::Granted(grant)), Ok(Told::Granted { fence, .. })) => {
-                self.told.hear(self.stage, claim, &grant, fence)
+                self.told.hear(self.stage, claim, &grant, fence)?;
+                ensure(self.seated_alone(claim, &grant), text)
             }
             (Ok(Attempt::Busy(busy)), Ok(Told::Busy { ahead })) => {
                 ensure(busy.ahead.is_none_or(|said| said == ahead), text)
@@ -248,6 +249,17 @@ impl<'a> World<'a> {
             (Err(Error::Mismatch { .. }), Err(Error::Mismatch { .. })) => Ok(()),
             _ => Err(Failure::new(text)),
         }
+    }
+
+    /// Whether nobody else who holds the key was told this seat.
+    fn seated_alone(&self, claim: &Claim, grant: &Grant) -> bool {
+        let members = self.model.get(&claim.key).map_or(&[][..], Line::members);
+        let mut others = members.iter().filter(|m| m.claim.id != claim.id);
+        grant.seat.is_none()
+            || others.all(|m| {
+                let told = self.told.of.get(&m.claim.id);
+                told.is_none_or(|(_, seat)| *seat != grant.seat)
+            })
     }
 
     async fn renew(&mut self) -> Verdict {

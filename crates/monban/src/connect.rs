@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::data::{Error, Result};
-use crate::engine::Locks;
+use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
+use crate::stores::file::{FileStore, default_directory};
 use crate::stores::memory::MemoryStore;
 
 impl Locks {
@@ -24,6 +25,7 @@ impl Locks {
     /// | `file:` | files in the default directory of this user |
     /// | `file:/var/lib/app/locks` | files in this directory |
     /// | `memory:` | this process only |
+    /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
     ///
     /// # Errors
     ///
@@ -42,28 +44,75 @@ impl Locks {
     }
 }
 
-impl crate::engine::LocksBuilder {
+impl LocksBuilder {
     /// As [`Locks::connect`], with what was chosen.
     ///
     /// # Errors
     ///
     /// As [`Locks::connect`].
     pub async fn connect(self, url: &str) -> Result<Locks> {
-        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
         match scheme {
             "memory" if rest.is_empty() => {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
-            _ => Err(unknown(scheme)),
+            "file" => self.open(Arc::new(file_store(rest)?)).await,
+            "redis" | "rediss" => redis(self, url).await,
+            _ => Err(unknown(Some(scheme))),
         }
     }
 }
 
-/// The scheme only: the rest may hold a password.
-fn unknown(scheme: &str) -> Error {
-    let scheme = crate::data::printable(scheme.split([':', '/', '@']).next().unwrap_or_default());
-    Error::invalid(format!(
-        "'{scheme}' names no store; use file:/DIRECTORY, memory:, or redis://HOST"
-    ))
+fn file_store(rest: &str) -> Result<FileStore> {
+    if rest.is_empty() {
+        return Ok(FileStore::new(default_directory()?));
+    }
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err(Error::invalid(
+            "a file store needs an absolute path, as in file:/var/lib/app/locks",
+        ));
+    }
+    Ok(FileStore::new(path))
+}
+
+impl FileStore {
+    /// The file store that a URL names; `None` if it names another kind of store. For programs that need
+    /// the store itself, such as the command, whose child inherits the lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the path is not absolute; what [`default_directory`] says.
+    pub fn from_url(url: &str) -> Result<Option<Self>> {
+        match url.split_once(':') {
+            Some(("file", rest)) => file_store(rest).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
+    Err(left_out("redis"))
+}
+
+/// Names the feature that would have it.
+fn left_out(feature: &str) -> Error {
+    Error::unsupported(
+        "chosen",
+        format!("this build leaves it out; build with feature `{feature}`"),
+    )
+}
+
+/// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
+fn unknown(scheme: Option<&str>) -> Error {
+    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let looks_like_one = |text: &&str| {
+        text.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+    };
+    match scheme.filter(looks_like_one) {
+        Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
+        None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
 }

@@ -45,6 +45,11 @@ impl<K, V, S> KeyedMutex<K, V, S> {
         self.table.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.table.room()
+    }
+
     /// Says whether no key is held or waited for.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -14,8 +14,8 @@ use super::as_key::AsKey;
 use super::line::{Entry, Line};
 use super::sync::{Mutex, MutexGuard, lock};
 
-/// Tables of up to this many keys are never shrunk: it would save less than it costs to grow again.
-const KEPT: usize = 28;
+/// Tables of up to this many places are never shrunk: it would save less than it costs to grow again.
+const KEPT: usize = 32;
 
 pub(super) struct Table<K, V, S> {
     shards: Box<[Shard<K, V>]>,
@@ -78,6 +78,13 @@ impl<K, V, S> Table<K, V, S> {
 
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(&shard.0).len()).sum()
+    }
+
+    /// Says for how many keys there is room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let room = |shard: &Shard<K, V>| lock(&shard.0).more.num_buckets();
+        self.shards.iter().map(room).sum()
     }
 
     fn keys(&self, hash: u64) -> MutexGuard<'_, Keys<K, V>> {
@@ -325,18 +332,20 @@ impl<K, V> Keys<K, V> {
 
     /// Gives back the memory of a burst. Returns what is better freed without the lock.
     ///
-    /// Below an eighth of what it could hold a table shrinks to twice what it holds. So before it shrinks or
-    /// grows again, half its keys must leave or as many more must come: the work is a constant per key.
+    /// With an eighth of its places taken a table shrinks to the size for twice its keys. So before it shrinks or grows
+    /// again, two in five of its keys must leave or as many more must come: the work is a constant per key.
     #[inline]
     fn shrink(&mut self) -> HashTable<Entry<K, V>> {
-        let (len, capacity) = (self.more.len(), self.more.capacity());
-        if capacity <= KEPT || len >= capacity / 8 {
+        // Not `capacity`: that counts what can still be inserted, and falls with every removal that leaves a mark.
+        let (len, places) = (self.more.len(), self.more.num_buckets());
+        if places <= KEPT || len >= places / 8 {
             return HashTable::new();
         }
         if len == 0 {
             return std::mem::take(&mut self.more);
         }
-        self.more.shrink_to((len * 2).max(KEPT), |entry| entry.hash);
+        self.more
+            .shrink_to((len * 2).max(KEPT / 2), |entry| entry.hash);
         HashTable::new()
     }
 }

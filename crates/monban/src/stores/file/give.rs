@@ -136,11 +136,7 @@ pub(super) fn evict(dir: &Dir, entry: &Entry) -> Result<Release> {
 fn end_linger(dir: &Dir, key: &Key, id: ClaimId) -> Result<Release> {
     let name = Name::of(key);
     let lock = LockFile::open(dir, &name)?;
-    patience::take(
-        &lock.fd,
-        rustix::fs::FlockOperation::NonBlockingLockExclusive,
-        &lock.path,
-    )?;
+    patience::take(&lock.fd, &lock.path)?;
     let done = match lock.content(dir, &name) {
         Content::Record(record) if record.id == id && record.lingers(&dir.boot).is_some() => {
             if record::read(&lock.fd, &lock.path)? == Content::Foreign {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Error, Result};
 use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
-use crate::stores::file::{FileStore, default_directory};
+use crate::stores::file::FileStore;
 use crate::stores::memory::MemoryStore;
 
 impl Locks {
@@ -51,43 +51,17 @@ impl LocksBuilder {
     ///
     /// As [`Locks::connect`].
     pub async fn connect(self, url: &str) -> Result<Locks> {
+        if let Some(files) = FileStore::from_url(url)? {
+            return self.open(Arc::new(files)).await;
+        }
         let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
         match scheme {
             "memory" if rest.is_empty() => {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
-            "file" => self.open(Arc::new(file_store(rest)?)).await,
             "redis" | "rediss" => redis(self, url).await,
             _ => Err(unknown(Some(scheme))),
-        }
-    }
-}
-
-fn file_store(rest: &str) -> Result<FileStore> {
-    if rest.is_empty() {
-        return Ok(FileStore::new(default_directory()?));
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if !path.starts_with('/') {
-        return Err(Error::invalid(
-            "a file store needs an absolute path, as in file:/var/lib/app/locks",
-        ));
-    }
-    Ok(FileStore::new(path))
-}
-
-impl FileStore {
-    /// The file store that a URL names; `None` if it names another kind of store. For programs that need
-    /// the store itself, such as the command, whose child inherits the lock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if the path is not absolute; what [`default_directory`] says.
-    pub fn from_url(url: &str) -> Result<Option<Self>> {
-        match url.split_once(':') {
-            Some(("file", rest)) => file_store(rest).map(Some),
-            _ => Ok(None),
         }
     }
 }

@@ -47,13 +47,6 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which [`run`](super::run) plays them.
-#[must_use]
-pub fn cases() -> &'static [Case] {
-    const CASES: &[Case] = crate::conformance_tests!(@list (@table));
-    CASES
-}
-
 /// Makes one `#[test]` of every case of the conformance suite.
 ///
 /// `subject` is an expression that makes a new [`Subject`](crate::conformance::Subject), evaluated once for
@@ -65,7 +58,7 @@ pub fn cases() -> &'static [Case] {
 #[macro_export]
 macro_rules! conformance_tests {
     (subject: $subject:expr, run: $run:expr $(,)?) => {
-        $crate::conformance_tests! { @list (@tests ($subject) ($run)) }
+        $crate::conformance::conformance_tests! { @list (@tests ($subject) ($run)) }
     };
     (@tests ($subject:expr) ($run:expr) $($group:ident { $($case:ident)* })*) => {
         $($(
@@ -86,7 +79,7 @@ macro_rules! conformance_tests {
         )*)*]
     };
     (@list ($($then:tt)*)) => {
-        $crate::conformance_tests! { $($then)*
+        $crate::conformance::conformance_tests! { $($then)*
             exclusion {
                 a_holder_excludes_every_other_client
                 claims_of_one_client_exclude_each_other
@@ -187,4 +180,13 @@ macro_rules! conformance_tests {
             }
         }
     };
+}
+
+pub use conformance_tests;
+
+/// All cases, in the order in which [`run`](super::run) plays them.
+#[must_use]
+pub fn cases() -> &'static [Case] {
+    const CASES: &[Case] = conformance_tests!(@list (@table));
+    CASES
 }

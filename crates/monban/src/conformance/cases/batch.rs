@@ -47,7 +47,7 @@ pub async fn answers_come_in_the_order_of_the_batch(stage: &Stage<'_>) -> Verdic
         )?;
     }
     let never = b.exclusive(&keys[0]);
-    let mixed = [&asked[0], &never, &asked[1], &taken[0], &asked[2]].map(Clone::clone);
+    let mixed = [&asked[0], &never, &asked[1], &asked[4], &asked[2]].map(Clone::clone);
     let expected = [
         Renewal::Kept,
         Renewal::Lost,

@@ -141,7 +141,7 @@ const KEY: &str = "customer:0000042";
 fn blocking(rounds: u32) {
     let map = KeyedMutex::<String>::new();
     for _ in 0..rounds {
-        black_box(map.blocking_lock(black_box(KEY)));
+        drop(black_box(map.blocking_lock(black_box(KEY))));
     }
 }
 
@@ -155,14 +155,14 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 fn task(rounds: u32) {
     let map = KeyedMutex::<String>::new();
     for _ in 0..rounds {
-        black_box(at_once(map.lock(black_box(KEY))));
+        drop(black_box(at_once(map.lock(black_box(KEY)))));
     }
 }
 
 fn owned(rounds: u32) {
     let map = std::sync::Arc::new(KeyedMutex::<String>::new());
     for _ in 0..rounds {
-        black_box(at_once(map.lock_owned(black_box(KEY))));
+        drop(black_box(at_once(map.lock_owned(black_box(KEY)))));
     }
 }
 
@@ -170,7 +170,7 @@ fn read(rounds: u32) {
     let map = KeyedRwLock::<String>::new();
     let _reading = at_once(map.read(KEY));
     for _ in 0..rounds {
-        black_box(at_once(map.read(black_box(KEY))));
+        drop(black_box(at_once(map.read(black_box(KEY)))));
     }
 }
 

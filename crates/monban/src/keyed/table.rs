@@ -47,6 +47,13 @@ pub(super) struct Place {
     pub(super) id: u64,
 }
 
+/// What is asked for.
+pub(super) struct Wish<'q, Q: ?Sized> {
+    pub(super) hash: u64,
+    pub(super) key: &'q Q,
+    pub(super) permits: u32,
+}
+
 /// The answer to a claim: the id of its entry, and for a waiter its turn in line.
 pub(super) enum Entered {
     Held(u64),
@@ -105,21 +112,15 @@ impl<K, V, S> Table<K, V, S> {
 
     /// Holds the key, or joins its line if a waker is given.
     #[inline]
-    pub(super) fn enter<Q>(
-        &self,
-        hash: u64,
-        key: &Q,
-        permits: u32,
-        waker: Option<&Waker>,
-    ) -> Entered
+    pub(super) fn enter<Q>(&self, wish: &Wish<'_, Q>, waker: Option<&Waker>) -> Entered
     where
         Q: AsKey<K> + ?Sized,
     {
-        let mut keys = self.keys(hash);
+        let mut keys = self.keys(wish.hash);
         if keys.first.is_some() || !keys.more.is_empty() {
-            return self.look(keys, hash, key, permits, waker);
+            return self.look(keys, wish, waker);
         }
-        let entry = keys.entry(hash, key, permits);
+        let entry = keys.entry(wish);
         let id = entry.id;
         keys.first = Some(entry);
         Entered::Held(id)
@@ -130,27 +131,26 @@ impl<K, V, S> Table<K, V, S> {
     fn look<Q>(
         &self,
         mut guard: MutexGuard<'_, Keys<K, V>>,
-        hash: u64,
-        key: &Q,
-        permits: u32,
+        wish: &Wish<'_, Q>,
         waker: Option<&Waker>,
     ) -> Entered
     where
         Q: AsKey<K> + ?Sized,
     {
         let keys = &mut *guard;
-        let Some(entry) = named(&mut keys.first, &mut keys.more, hash, key) else {
-            let entry = keys.entry(hash, key, permits);
+        let Some(entry) = named(&mut keys.first, &mut keys.more, wish) else {
+            let entry = keys.entry(wish);
             let id = entry.id;
             if keys.first.is_none() {
                 keys.first = Some(entry);
             } else {
-                keys.more.insert_unique(hash, entry, |entry| entry.hash);
+                keys.more
+                    .insert_unique(wish.hash, entry, |entry| entry.hash);
             }
             return Entered::Held(id);
         };
-        if entry.admits(permits, self.capacity) {
-            entry.used += permits;
+        if entry.admits(wish.permits, self.capacity) {
+            entry.used += wish.permits;
             return Entered::Held(entry.id);
         }
         let Some(waker) = waker else {
@@ -162,7 +162,7 @@ impl<K, V, S> Table<K, V, S> {
         entry
             .line
             .get_or_insert_with(|| keys.spare.take().unwrap_or_default())
-            .join(turn, permits, waker);
+            .join(turn, wish.permits, waker);
         Entered::Waits { id, turn }
     }
 
@@ -261,29 +261,28 @@ struct Gone<K, V> {
 fn named<'a, K, V, Q: AsKey<K> + ?Sized>(
     first: &'a mut Option<Entry<K, V>>,
     more: &'a mut HashTable<Entry<K, V>>,
-    hash: u64,
-    key: &Q,
+    wish: &Wish<'_, Q>,
 ) -> Option<&'a mut Entry<K, V>> {
-    let same = |entry: &Entry<K, V>| entry.hash == hash && key.names(&entry.key);
+    let same = |entry: &Entry<K, V>| entry.hash == wish.hash && wish.key.names(&entry.key);
     match first {
         Some(first) if same(first) => Some(first),
         _ if more.is_empty() => None,
-        _ => more.find_mut(hash, same),
+        _ => more.find_mut(wish.hash, same),
     }
 }
 
 impl<K, V> Keys<K, V> {
     /// Makes an entry. `to_key` may panic: nothing has been changed by then.
     #[inline]
-    fn entry<Q: AsKey<K> + ?Sized>(&mut self, hash: u64, key: &Q, used: u32) -> Entry<K, V> {
-        let key = key.to_key();
+    fn entry<Q: AsKey<K> + ?Sized>(&mut self, wish: &Wish<'_, Q>) -> Entry<K, V> {
+        let key = wish.key.to_key();
         let id = self.next;
         self.next += 1;
         Entry {
             key,
-            hash,
+            hash: wish.hash,
             id,
-            used,
+            used: wish.permits,
             line: None,
         }
     }

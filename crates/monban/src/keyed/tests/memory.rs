@@ -4,7 +4,7 @@ use std::task::Waker;
 use super::Hand;
 use crate::keyed::KeyedMutex;
 use crate::keyed::line::Line;
-use crate::keyed::table::Table;
+use crate::keyed::table::{Entered, Place, Table, Wish};
 
 /// A table of one shard, where every figure is exact.
 fn table() -> Table<u32, (), crate::keyed::SipState> {
@@ -43,12 +43,13 @@ fn a_table_shrinks_while_some_keys_stay() {
 #[test]
 fn a_table_does_not_grow_and_shrink_in_turn() {
     let table = table();
-    let enter = |key: u32| match table.enter(table.hash(&key), &key, 1, None) {
-        crate::keyed::table::Entered::Held(id) => crate::keyed::table::Place {
-            hash: table.hash(&key),
-            id,
-        },
-        _ => panic!("nobody else is there"),
+    let enter = |key: u32| {
+        let hash = table.hash(&key);
+        let (key, permits) = (&key, 1);
+        match table.enter(&Wish { hash, key, permits }, None) {
+            Entered::Held(id) => Place { hash, id },
+            _ => panic!("nobody else is there"),
+        }
     };
     let mut held: Vec<_> = (0..1_000).map(enter).collect();
     let changes = Cell::new(0);

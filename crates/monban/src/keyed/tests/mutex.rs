@@ -174,6 +174,19 @@ fn a_value_lives_from_the_first_hold_to_the_last() {
     assert!(map.try_lock(&1).unwrap().is_empty());
 }
 
+#[test]
+fn a_value_that_nobody_came_for_is_dropped_with_the_key() {
+    let map = KeyedMutex::<u8, Option<Arc<()>>>::new();
+    let value = Arc::new(());
+    let mut held = map.try_lock(&1).unwrap();
+    *held = Some(Arc::clone(&value));
+    let granted = Hand::of(map.lock(&1)).waits();
+    drop(held);
+    assert_eq!(Arc::strong_count(&value), 2);
+    drop(granted);
+    assert_eq!(Arc::strong_count(&value), 1);
+}
+
 /// Counts by reading, then writing: two at once would lose a count.
 #[derive(Default)]
 pub(super) struct Careless(AtomicU64);

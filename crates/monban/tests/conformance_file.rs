@@ -1,6 +1,6 @@
 //! The file store held to the contract: every case in a directory of its own.
 #![cfg(feature = "conformance")]
-#![allow(missing_docs)] // a test
+#![allow(missing_docs, clippy::unwrap_used)] // a test
 
 use std::future::Future;
 use std::os::unix::fs::DirBuilderExt;

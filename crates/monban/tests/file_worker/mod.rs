@@ -1,5 +1,5 @@
 //! A process that claims keys, told what to do by its parent: the test binary runs itself again.
-#![allow(dead_code, unreachable_pub)] // each test binary uses a part of it
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses a part of it
 
 use std::future::Future;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -159,7 +159,7 @@ fn obey(store: &FileStore, claims: &mut Vec<Claim>, words: &[&str]) -> String {
                 let fence = acquire(store, &mine, |_| {}).fence.unwrap();
                 let log = std::fs::read_to_string(file).unwrap_or_default();
                 std::thread::yield_now();
-                std::fs::write(file, format!("{log}{}\n", fence.as_i64())).unwrap();
+                std::fs::write(file, format!("{log}\n{}\n", fence.as_i64())).unwrap();
                 release(store, &mine);
             }
             "counted".to_owned()
@@ -266,6 +266,19 @@ impl Worker {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Stops it, and waits until it has stopped: the signal alone takes its time.
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let stopped = || {
+            let text = std::fs::read_to_string(&stat).unwrap();
+            text.rsplit(") ").next().unwrap().starts_with('T')
+        };
+        while !stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub fn kill(&mut self) {

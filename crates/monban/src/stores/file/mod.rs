@@ -34,6 +34,13 @@
 //! * A forked child has the parent's descriptors. It is refused here, and so cannot free what the parent
 //!   holds; but the key stays taken until both have closed them or the parent releases. Descriptors are
 //!   closed on exec.
+//!
+//! # Costs
+//!
+//! Taking a free key alone and giving it back is 18 system calls, about six times the cost of a bare open,
+//! flock and close; shares and permits make and remove files, and cost about fifteen times as much. Waiting costs one
+//! thread for the whole process, holding none. Hand-over between processes takes some 20 system calls and
+//! two wakes of threads. Run the example `file_bench` for figures of a machine.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -246,10 +253,9 @@ impl FileStore {
                 shard.released.contains(&claim.id) || give::lingers(dir, &claim.key, claim.id)?;
             return Ok(if known { Release::Done } else { Release::Gone });
         };
-        let current = give::renew(dir, &slot).unwrap_or(Renewal::Kept);
-        give::leave(dir, slot, linger.map(|linger| (claim, linger)))?;
-        if current == Renewal::Lost {
-            return Ok(Release::Gone);
+        let left = give::leave(dir, slot, linger.map(|linger| (claim, linger)))?;
+        if left == Release::Gone {
+            return Ok(left);
         }
         if shard.released.len() == REMEMBERED {
             shard.released.pop_front();

@@ -663,3 +663,29 @@ fn a_url_names_a_directory_from_the_root_or_another_store() {
         );
     }
 }
+
+#[test]
+fn a_forked_child_can_neither_use_nor_free_what_the_parent_holds() {
+    let world = World::new();
+    for mode in [Mode::Exclusive, Mode::Shared] {
+        let mut child = world.store();
+        let claim = claim("k", mode, IfBusy::Leave);
+        granted(&child, &claim);
+        let parents = child.held_descriptors(&claim.id).unwrap();
+        child.dir.get_mut().unwrap().pid += 1; // as the child sees the parent's
+        let error = attempt(&child, &claim).unwrap_err().to_string();
+        assert!(error.contains("fork"), "{error}");
+        let leave = Leave {
+            claim,
+            linger: None,
+        };
+        assert!(now(child.release(&[leave])).remove(0).is_err());
+        drop(child);
+        let store = world.store();
+        busy(&store, &alone("k"));
+        drop(parents);
+        let next = alone("k");
+        granted(&store, &next);
+        release(&store, &next);
+    }
+}

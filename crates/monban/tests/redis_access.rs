@@ -265,10 +265,6 @@ fn tls_is_verified() {
             (format!("rediss://localhost:{port}?ca={other_file}"), "TLS"),
             (format!("rediss://127.0.0.1:{port}?ca={good_file}"), "TLS"),
             (
-                format!("rediss://localhost:{}?ca={good_file}", server.port()),
-                "TLS",
-            ),
-            (
                 format!("rediss://localhost:{port}?ca={key_file}"),
                 "no certificate",
             ),
@@ -283,6 +279,12 @@ fn tls_is_verified() {
                 "{url}: {error}"
             );
         }
+        let url = format!("rediss://localhost:{}?ca={good_file}", server.port());
+        let error = refused(&url).await;
+        assert!(
+            error.is_transient() && error.to_string().contains("port for TLS"),
+            "{error}"
+        );
         let plain = refused(&format!("redis://127.0.0.1:{port}")).await;
         assert!(
             matches!(plain, Error::Unavailable { .. } | Error::Rejected { .. }),

@@ -11,7 +11,7 @@ const STORE: &str = "redis";
 
 /// The error for what the client library, or the server through it, said.
 pub(super) fn of(error: RedisError, server: &str) -> Error {
-    let said = error.to_string();
+    let said = words(&error);
     let base = if error.is_io_error() {
         Error::unavailable(STORE, format!("the connection to {server} failed: {said}"))
     } else if error.kind() == ErrorKind::Parse {
@@ -22,6 +22,14 @@ pub(super) fn of(error: RedisError, server: &str) -> Error {
         said_by_server(&said, server)
     };
     base.because(error)
+}
+
+/// The error as it came: the library has names of its own for the server's first word.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
 }
 
 /// What the server's error words mean. Scripts of old servers wrap them in text of their own, so they are looked for
@@ -73,7 +81,7 @@ fn said_by_server(said: &str, server: &str) -> Error {
 
 /// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
 pub(super) fn is_replica(error: &RedisError) -> bool {
-    let said = error.to_string();
+    let said = words(error);
     said.contains("READONLY") || said.contains("MASTERDOWN")
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     pub(crate) delay: Duration,
     /// Requests do not arrive: they are kept.
     pub(crate) keep_requests: bool,
-    /// Replies do not arrive.
+    /// Replies do not arrive. The connection that lost one ends when the plan does, since TCP loses nothing in between.
     pub(crate) drop_replies: bool,
     /// After so many bytes of replies both sides are cut.
     pub(crate) cut_after: Option<usize>,
@@ -97,15 +97,19 @@ fn replies(
     passed: &Mutex<usize>,
 ) {
     let mut buffer = [0; 65_536];
+    let mut lossy = false;
     loop {
         let read = server.read(&mut buffer).unwrap_or(0);
-        if read == 0 {
+        let lose = plan.lock().unwrap().drop_replies;
+        if read == 0 || lossy && !lose {
+            let _ = server.shutdown(Shutdown::Both);
             let _ = client.shutdown(Shutdown::Both);
             return;
         }
         let now = plan.lock().unwrap().clone();
         thread::sleep(now.delay);
         if now.drop_replies {
+            lossy = true;
             continue;
         }
         let mut passed = passed.lock().unwrap();

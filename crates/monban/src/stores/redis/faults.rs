@@ -42,9 +42,9 @@ fn said_by_server(said: &str, server: &str) -> Error {
         rejected(format!(
             "{server} wants a password: give it as redis://:password@host or redis://user:password@host"
         ))
-    } else if has("NOPERM") {
+    } else if has("NOPERM") || has("The user executing the script can't") {
         rejected(format!(
-            "the user may not do at {server} what a lock needs: {}",
+            "the user may not do at {server} all that a lock needs (the documentation lists it): {}",
             printable(said)
         ))
     } else if has("READONLY") {
@@ -147,6 +147,7 @@ mod tests {
             "NOPERM: this user has no permissions to run the 'eval' command",
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
             "READONLY: You can't write against a read only replica.",
+            "ERR The user executing the script can't run this command or subcommand script: d5",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
         ] {

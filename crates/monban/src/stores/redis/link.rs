@@ -190,8 +190,12 @@ impl Link {
     ) -> Result<T> {
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if error.is_io_error() => Err(faults::lost(&self.name).because(error)),
-            Ok(Err(error)) => Err(faults::of(error, &self.name)),
+            Ok(Err(error)) if error.code().is_some() => Err(faults::of(error, &self.name)),
+            // Not of the server, so of the connection: it ended, perhaps within a reply.
+            Ok(Err(error)) => {
+                self.close();
+                Err(faults::lost(&self.name).because(error))
+            }
             Err(_) => Err(faults::silent(&self.name, within)),
         }
     }

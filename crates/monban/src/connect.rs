@@ -66,11 +66,19 @@ impl LocksBuilder {
     }
 }
 
+#[cfg(feature = "redis")]
+async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::redis::RedisStore::new(url)?;
+    builder.open(Arc::new(store)).await
+}
+
+#[cfg(not(feature = "redis"))]
 async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
     Err(left_out("redis"))
 }
 
 /// Names the feature that would have it.
+#[cfg(not(feature = "redis"))]
 fn left_out(feature: &str) -> Error {
     Error::unsupported(
         "chosen",

@@ -28,7 +28,7 @@ pub(crate) fn open(option: Option<&str>, label: &str) -> Result<Opened> {
     let builder = Locks::builder().label(label);
     if let Some(store) = FileStore::from_url(&url)? {
         let store = Arc::new(store);
-        let name = format!("files in {}, this host only", store.path().display());
+        let name = format!("files in {}, this host only", store.directory().display());
         let locks = builder.open_local(Arc::clone(&store) as _)?;
         return Ok(Opened {
             locks,

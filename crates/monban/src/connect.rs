@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Error, Result};
 use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
-use crate::stores::file::{FileStore, default_directory};
+use crate::stores::file::FileStore;
 use crate::stores::memory::MemoryStore;
 
 impl Locks {
@@ -51,52 +51,34 @@ impl LocksBuilder {
     ///
     /// As [`Locks::connect`].
     pub async fn connect(self, url: &str) -> Result<Locks> {
-        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
+        if let Some(files) = FileStore::from_url(url)? {
+            return self.open(Arc::new(files)).await;
+        }
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
         match scheme {
             "memory" if rest.is_empty() => {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
-            "file" => self.open(Arc::new(file_store(rest)?)).await,
             "redis" | "rediss" => redis(self, url).await,
-            _ => Err(unknown(scheme)),
+            _ => Err(unknown(Some(scheme))),
         }
     }
 }
 
-fn file_store(rest: &str) -> Result<FileStore> {
-    if rest.is_empty() {
-        return Ok(FileStore::new(default_directory()?));
-    }
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if !path.starts_with('/') {
-        return Err(Error::invalid(
-            "a file store needs an absolute path, as in file:/var/lib/app/locks",
-        ));
-    }
-    Ok(FileStore::new(path))
+#[cfg(feature = "redis")]
+async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::redis::RedisStore::new(url)?;
+    builder.open(Arc::new(store)).await
 }
 
-impl FileStore {
-    /// The file store that a URL names; `None` if it names another kind of store. For programs that need
-    /// the store itself, such as the command, whose child inherits the lock.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if the path is not absolute; what [`default_directory`] says.
-    pub fn from_url(url: &str) -> Result<Option<Self>> {
-        match url.split_once(':') {
-            Some(("file", rest)) => file_store(rest).map(Some),
-            _ => Ok(None),
-        }
-    }
-}
-
+#[cfg(not(feature = "redis"))]
 async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
     Err(left_out("redis"))
 }
 
 /// Names the feature that would have it.
+#[cfg(not(feature = "redis"))]
 fn left_out(feature: &str) -> Error {
     Error::unsupported(
         "chosen",
@@ -104,10 +86,15 @@ fn left_out(feature: &str) -> Error {
     )
 }
 
-/// The scheme only: the rest may hold a password.
-fn unknown(scheme: &str) -> Error {
-    let scheme = crate::data::printable(scheme.split([':', '/', '@']).next().unwrap_or_default());
-    Error::invalid(format!(
-        "'{scheme}' names no store; use file:/DIRECTORY, memory:, or redis://HOST"
-    ))
+/// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
+fn unknown(scheme: Option<&str>) -> Error {
+    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let looks_like_one = |text: &&str| {
+        text.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+    };
+    match scheme.filter(looks_like_one) {
+        Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
+        None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
 }

@@ -3,6 +3,8 @@
 
 #![cfg(all(feature = "redis", feature = "conformance"))]
 
+mod common;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -46,20 +48,26 @@ impl Database {
     /// As a server before RESP3, or a proxy that does not know it.
     fn without_pushes() -> Self {
         static SERVER: OnceLock<RedisServer> = OnceLock::new();
-        let options = RedisOptions::new()
-            .setting("databases", DATABASES)
-            .setting("rename-command", "HELLO GREETINGS");
-        let server = SERVER.get_or_init(|| RedisServer::start(options).unwrap());
+        let server = SERVER.get_or_init(|| RedisServer::start(common::without_resp3()).unwrap());
         Self::new(server, "", Wakes::Any)
+    }
+
+    /// As the user of the documentation, who may do nothing but what a lock needs.
+    fn with_least_permissions() -> Self {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        let server = SERVER.get_or_init(|| {
+            let options = RedisOptions::new().setting("databases", DATABASES);
+            let server = RedisServer::start(options).unwrap();
+            common::least_permissions(&server, "~*");
+            server
+        });
+        Self::new(server, "monban:least@", Wakes::Next)
     }
 
     fn keys(&self) -> Vec<String> {
         let script = "redis.call('SELECT', ARGV[1]) return redis.call('KEYS', '*')";
         let number = self.number.to_string();
-        let keys = self
-            .server
-            .ask(&["EVAL", script, "0", &number])
-            .unwrap();
+        let keys = self.server.ask(&["EVAL", script, "0", &number]).unwrap();
         keys.lines().map(str::to_owned).collect()
     }
 }
@@ -108,4 +116,10 @@ mod without_pushes {
     use super::{Database, run};
 
     monban::conformance_tests! { subject: Database::without_pushes(), run: run }
+}
+
+mod with_least_permissions {
+    use super::{Database, run};
+
+    monban::conformance_tests! { subject: Database::with_least_permissions(), run: run }
 }

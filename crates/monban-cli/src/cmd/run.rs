@@ -96,7 +96,7 @@ fn command(
         &receiver
     });
     let locks = match &opened.files {
-        Some(files) => files.held_descriptors(&lease.id())?.unwrap_or_default(),
+        Some(files) => files.held_descriptors(&lease.id())?,
         None => Vec::new(),
     };
     let locks: Vec<_> = locks.iter().map(AsFd::as_fd).collect();

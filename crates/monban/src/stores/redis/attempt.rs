@@ -215,7 +215,9 @@ fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
     }
     // One that was refused is told by nobody else: it watches the key as the head does.
     let watches = way.head || refused;
-    let changed = hub.watches.wait(claim.id, watches, way.value.as_deref(), poll);
+    let changed = hub
+        .watches
+        .wait(claim.id, watches, way.value.as_deref(), poll);
     Busy {
         ahead: usize::try_from(way.ahead).ok(),
         why,

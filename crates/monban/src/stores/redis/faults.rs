@@ -11,7 +11,7 @@ const STORE: &str = "redis";
 
 /// The error for what the client library, or the server through it, said.
 pub(super) fn of(error: RedisError, server: &str) -> Error {
-    let said = error.to_string();
+    let said = words(&error);
     let base = if error.is_io_error() {
         Error::unavailable(STORE, format!("the connection to {server} failed: {said}"))
     } else if error.kind() == ErrorKind::Parse {
@@ -24,6 +24,14 @@ pub(super) fn of(error: RedisError, server: &str) -> Error {
     base.because(error)
 }
 
+/// The error as it came: the library has names of its own for the server's first word.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
+}
+
 /// What the server's error words mean. Scripts of old servers wrap them in text of their own, so they are looked for
 /// anywhere in it.
 fn said_by_server(said: &str, server: &str) -> Error {
@@ -34,9 +42,9 @@ fn said_by_server(said: &str, server: &str) -> Error {
         rejected(format!(
             "{server} wants a password: give it as redis://:password@host or redis://user:password@host"
         ))
-    } else if has("NOPERM") {
+    } else if has("NOPERM") || has("The user executing the script can't") {
         rejected(format!(
-            "the user may not do at {server} what a lock needs: {}",
+            "the user may not do at {server} all that a lock needs (the documentation lists it): {}",
             printable(said)
         ))
     } else if has("READONLY") {
@@ -73,7 +81,7 @@ fn said_by_server(said: &str, server: &str) -> Error {
 
 /// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
 pub(super) fn is_replica(error: &RedisError) -> bool {
-    let said = error.to_string();
+    let said = words(error);
     said.contains("READONLY") || said.contains("MASTERDOWN")
 }
 
@@ -139,6 +147,7 @@ mod tests {
             "NOPERM: this user has no permissions to run the 'eval' command",
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
             "READONLY: You can't write against a read only replica.",
+            "ERR The user executing the script can't run this command or subcommand script: d5",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
         ] {

@@ -33,6 +33,9 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
             within,
         };
         call.answer(&command, &sent, &mut answers).await;
+        other
+            .iter()
+            .for_each(|at| hub.watches.renewed(claims[*at].id));
     }
     let renewal = |at: usize, answer: Option<Result<bool>>| match answer {
         Some(Ok(true)) => Ok(Renewal::Kept),

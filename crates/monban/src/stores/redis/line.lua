@@ -132,6 +132,10 @@ local function grant(counter, key, order, expiry, value, member, ttl)
   if k == 'p' then
     score, place = mint(counter), seat(order)
     redis.call('ZADD', order, place, 's' .. id)
+  else
+    -- Shares have no fence; those granted in one µs stand in order all the same.
+    local least = tonumber(redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')[2] or '0')
+    score = math.max(us, 1 - least)
   end
   redis.call('ZADD', order, text(-score), member)
   redis.call('ZADD', expiry, text(now + ttl), member)

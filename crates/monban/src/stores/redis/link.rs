@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::address::Address;
 use super::server::{self, Server};
 use super::{faults, scripts, tls};
-use crate::data::{ProcessId, Result};
+use crate::data::{ProcessId, Result, duration_text};
 
 /// How long making a connection may take, name resolution and TLS included.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -63,6 +63,10 @@ impl Link {
         let within = CONNECTING.max(address.timeout);
         match tokio::time::timeout(within, Self::open_any(address, push)).await {
             Ok(link) => link,
+            Err(_) if address.tls.is_some() => Err(faults::unavailable(format!(
+                "no answer from {address} for {}: is it a port for TLS?",
+                duration_text(within)
+            ))),
             Err(_) => Err(faults::silent(&address.to_string(), within)),
         }
     }
@@ -186,8 +190,12 @@ impl Link {
     ) -> Result<T> {
         match answer {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if error.is_io_error() => Err(faults::lost(&self.name).because(error)),
-            Ok(Err(error)) => Err(faults::of(error, &self.name)),
+            Ok(Err(error)) if error.code().is_some() => Err(faults::of(error, &self.name)),
+            // Not of the server, so of the connection: it ended, perhaps within a reply.
+            Ok(Err(error)) => {
+                self.close();
+                Err(faults::lost(&self.name).because(error))
+            }
             Err(_) => Err(faults::silent(&self.name, within)),
         }
     }

@@ -56,7 +56,7 @@ struct Known {
 enum Role {
     /// Asked for; in line or not.
     Waiting {
-        /// What was at the key when it was read last; `None`: nothing, or not read yet.
+        /// What was at the key when it was read last; `None`: nothing, or not read since the owner changed.
         seen: Option<Box<[u8]>>,
     },
     Holding,
@@ -154,6 +154,16 @@ impl Watches {
         Box::pin(async move { listener.signal.notify.notified().await })
     }
 
+    /// A claim was renewed by a command that changes its key and does not watch it again.
+    pub(super) fn renewed(&self, id: ClaimId) {
+        let mut inner = self.lock();
+        let held = inner.claims.get(&id);
+        if held.is_some_and(|known| matches!(known.role, Role::Holding) && known.signal.is_some()) {
+            inner.new.push(id);
+            self.some.notify_one();
+        }
+    }
+
     /// Whether the claim is known to hold its key exclusively.
     pub(super) fn holds_exclusively(&self, id: &ClaimId) -> bool {
         self.lock().claims.get(id).is_some_and(|known| {
@@ -221,9 +231,9 @@ impl Watches {
             (Role::Holding, Some(value)) => !is_held(value, id, known.mode),
             (Role::Waiting { seen }, Some(value)) => {
                 let value = owner(value);
-                let same = seen.as_ref() == Some(&value);
+                let changed = seen.as_ref().is_some_and(|seen| *seen != value);
                 *seen = Some(value);
-                !same
+                changed
             }
         };
         if wake && let Some(signal) = &known.signal {
@@ -281,7 +291,7 @@ impl Watches {
             return;
         };
         let mut inner = self.lock();
-        let Some(known) = inner.claims.get(&id) else {
+        let Some(known) = inner.claims.get_mut(&id) else {
             return;
         };
         let waiting = matches!(known.role, Role::Waiting { .. });
@@ -289,6 +299,7 @@ impl Watches {
         match (what, &known.signal) {
             ("h", Some(signal)) if waiting => {
                 wake_after(signal, text.get(50..).and_then(|ms| ms.parse().ok()));
+                known.role = Role::Waiting { seen: None };
                 inner.new.push(id);
                 self.some.notify_one();
             }

@@ -46,6 +46,8 @@ pub const ALL: &[Client] = &[
     // `SET key value NX EX`, then a bare `DEL`: the guard of a Rake task.
     plain("rake", Runtime::Rust),
     plain("rslock", Runtime::Rust),
+    plain("monban-on-one-thread", Runtime::Rust),
+    plain("raw-on-one-thread", Runtime::Rust),
     plain("redis-py", Runtime::Python),
     plain("redis-py-asyncio", Runtime::Python),
     Client {

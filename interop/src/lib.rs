@@ -13,4 +13,4 @@ pub use driver::Driver;
 pub use install::Installed;
 
 /// What fallible functions here return; the message is for a person.
-pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

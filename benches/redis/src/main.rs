@@ -44,6 +44,8 @@ const NAMES: &[&str] = &[
     "monban",
     "raw",
     "rslock",
+    "monban-on-one-thread",
+    "raw-on-one-thread",
     "redsync",
     "redis-py",
     "redis-py-asyncio",

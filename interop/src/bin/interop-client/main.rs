@@ -1,7 +1,7 @@
 //! monban, and what is written in Rust beside it, as a program that a test can talk to; the words are in `driver.rs`.
 //!
 //! ```text
-//! interop-client monban|raw|rake|rslock PORT [RETRY_MS]
+//! interop-client monban|raw|rake|rslock[-on-one-thread] PORT [RETRY_MS]
 //! ```
 
 mod kinds;
@@ -14,9 +14,14 @@ use std::thread;
 use std::time::Duration;
 
 use interop::Outcome;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 use kinds::{Held, Kind, Patience, Taken};
+
+/// Behind the name of a kind: its tasks share one thread, which is cheapest if they do nothing else. Without it they run as
+/// in a program with `#[tokio::main]`.
+const ONE_THREAD: &str = "-on-one-thread";
 
 fn main() -> Outcome {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -25,12 +30,12 @@ fn main() -> Outcome {
         .zip(words.get(1))
         .ok_or("say KIND PORT [RETRY_MS]")?;
     let retry = words.get(2).map(|word| millis(word)).transpose()?;
-    // One thread, as the cheapest that all of them can have; monban has its keeper beside it.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let local = tokio::task::LocalSet::new();
-    runtime.block_on(local.run_until(serve(name, port, retry)))
+    let (kind, mut builder) = match name.strip_suffix(ONE_THREAD) {
+        Some(kind) => (kind, Builder::new_current_thread()),
+        None => (name.as_str(), Builder::new_multi_thread()),
+    };
+    let runtime = builder.enable_all().build()?;
+    runtime.block_on(serve(kind, port, retry))
 }
 
 /// Answers line by line, until there are no more. What holds many keys goes on meanwhile.

@@ -124,7 +124,7 @@ pub(crate) async fn hold(kind: &Kind, keys: usize, ttl: Duration) -> Outcome {
         held.push(take(kind, &format!("hold-{number}"), ttl).await?);
     }
     for one in held {
-        tokio::task::spawn_local(keep(one, ttl));
+        tokio::spawn(keep(one, ttl));
     }
     Ok(())
 }

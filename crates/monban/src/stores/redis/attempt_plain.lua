@@ -27,8 +27,8 @@ if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, 2)) == 0 then
     local at = 4 * first - 2
     local value = ARGV[at] .. string.format('%.0f', fence + first - 1) .. ARGV[at + 1]
     if not redis.call('SET', KEYS[3 * first - 1], value, 'PX', ARGV[at + 2], 'NX') then break end
-    reply[first] = { 1, fence + first - 1, -1 }
     first = first + 1
   end
   if first > total then return fence end
+  for granted = 1, first - 1 do reply[granted] = { 1, fence + granted - 1, -1 } end
 end

@@ -7,6 +7,7 @@
 pub mod clients;
 pub mod driver;
 pub mod install;
+pub mod pair;
 
 pub use clients::{Client, Runtime, client};
 pub use driver::Driver;

@@ -1,52 +1,15 @@
 //! monban and another client on one key of one real server: each refuses the other, waits for the other, and counts
 //! with the other without a loss; and nothing is left behind.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use interop::{Driver, Installed, client, install};
-use monban_testkit::{RedisOptions, RedisServer, service, wait_until};
+use interop::pair::{Pair, RETRY, TTL, nothing_is_left};
 
-/// Long enough that nothing here ends by running out.
-const TTL: u32 = 20_000;
-/// The pause between two tries of a client that polls, in ms; its own would make the tests slow.
-const RETRY: u32 = 10;
-
-const OWN: &str = env!("CARGO_BIN_EXE_interop-client");
-
-/// A server, monban beside it, and another client.
-struct Pair {
-    server: RedisServer,
-    monban: Driver,
-    other: Driver,
-    installed: [Installed; 2],
-    option: &'static str,
-    key: String,
-}
-
-/// `None` if this machine lacks the server or the client's runtime and may.
+/// Starts a pair with the program that was built with this test.
 fn pair(name: &str) -> Option<Pair> {
-    if service::skipped("redis") {
-        return None;
-    }
-    let (ours, theirs) = (client("monban"), client(name));
-    let path = Path::new(OWN);
-    let own = install::install(ours, path)
-        .unwrap()
-        .expect("monban needs no runtime");
-    let other = install::install(theirs, path).unwrap()?;
-    let server = RedisServer::start(RedisOptions::new()).unwrap();
-    Some(Pair {
-        monban: own.start(server.port(), theirs.option, None).unwrap(),
-        other: other.start(server.port(), "", Some(RETRY)).unwrap(),
-        installed: [own, other],
-        option: theirs.option,
-        key: format!("{}shared", theirs.prefix),
-        server,
-    })
+    interop::pair::pair(name, Path::new(env!("CARGO_BIN_EXE_interop-client")))
 }
 
 /// Everything that both must do, in turn, on one server.
@@ -176,23 +139,6 @@ fn none_is_lost(pair: &mut Pair) {
     );
 }
 
-/// Only counters of fences stay; what expires by itself soon may be there for a moment.
-fn nothing_is_left(pair: &Pair) {
-    let keys = || -> io::Result<BTreeMap<String, String>> {
-        let keys = pair.server.ask(&["KEYS", "*"])?;
-        let named = keys
-            .lines()
-            .filter(|key| !key.is_empty() && *key != "monban:{fence}");
-        named
-            .map(|key| Ok((key.to_owned(), pair.server.ask(&["TYPE", key])?)))
-            .collect()
-    };
-    let cleared = wait_until("an empty database", Duration::from_secs(5), || {
-        Ok(keys()?.is_empty())
-    });
-    assert!(cleared.is_ok(), "left behind: {:?}", keys().unwrap());
-}
-
 #[test]
 fn a_rake_task_and_monban_exclude_each_other() {
     both_ways("rake");
@@ -257,42 +203,4 @@ fn a_waiter_of_python_redis_lock_is_woken_by_the_signal() {
         "took {:?}",
         freed.elapsed()
     );
-}
-
-#[test]
-fn redisson_is_excluded_and_excludes_but_does_not_wait() {
-    // Bringing it takes Maven and a minute: `cargo xtask interop --all` asks for it.
-    if std::env::var_os("MONBAN_INTEROP_ALL").is_none() {
-        return;
-    }
-    let Some(mut pair) = pair("redisson") else {
-        return;
-    };
-    let take = format!("try {} {TTL}", pair.key);
-    let free = format!("release {}", pair.key);
-    assert_eq!(pair.other.ask(&take).unwrap(), "held");
-    assert_eq!(pair.server.ask(&["TYPE", &pair.key]).unwrap(), "hash");
-    assert_eq!(pair.monban.ask(&take).unwrap(), "busy foreign");
-    pair.monban
-        .say(&format!("wait {} {TTL} 10000", pair.key))
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    let freed = Instant::now();
-    assert_eq!(pair.other.ask(&free).unwrap(), "released");
-    assert_eq!(pair.monban.hear().unwrap(), "held");
-    assert!(
-        freed.elapsed() < Duration::from_secs(1),
-        "took {:?}",
-        freed.elapsed()
-    );
-    // A string where it wants a hash: it does not get in, but neither does it wait.
-    let refused = pair.other.ask(&take).unwrap();
-    assert!(
-        refused.starts_with("error ") && refused.contains("WRONGTYPE"),
-        "{refused}"
-    );
-    assert_eq!(pair.monban.ask(&free).unwrap(), "released");
-    assert_eq!(pair.other.ask(&take).unwrap(), "held");
-    assert_eq!(pair.other.ask(&free).unwrap(), "released");
-    nothing_is_left(&pair);
 }

@@ -56,11 +56,7 @@ class BySemaphore {
     const name = key.startsWith('mutex:') ? key.slice('mutex:'.length) : key;
     const options = { lockTimeout: ttl, acquireTimeout: limit ?? LONGEST, acquireAttemptsLimit: limit === null ? 1 : undefined, refreshInterval: 0, ...this.delay };
     const mutex = new Mutex(this.redis, name, options);
-    if (limit === null) return (await mutex.tryAcquire()) ? mutex : null;
-    return mutex.acquire().then(() => mutex, (error) => {
-      if (error.name === 'TimeoutError') return null;
-      throw error;
-    });
+    return (await mutex.tryAcquire()) ? mutex : null;
   }
 
   async release(mutex) {

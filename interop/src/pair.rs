@@ -62,7 +62,8 @@ pub fn pair(name: &str, own: &Path) -> Option<Pair> {
     })
 }
 
-/// Checks that only the counter of fences stays; what expires by itself soon may be there for a moment.
+/// Checks that only the counter of fences stays; what expires by itself soon may be there for a moment, and Redisson's
+/// latches for longer.
 ///
 /// # Panics
 ///
@@ -70,9 +71,10 @@ pub fn pair(name: &str, own: &Path) -> Option<Pair> {
 pub fn nothing_is_left(pair: &Pair) {
     let keys = || -> io::Result<BTreeMap<String, String>> {
         let keys = pair.server.ask(&["KEYS", "*"])?;
-        let named = keys
-            .lines()
-            .filter(|key| !key.is_empty() && *key != "monban:{fence}");
+        let others = ["monban:{fence}", "redisson_unlock_latch:"];
+        let stays =
+            |key: &&str| !key.is_empty() && !others.iter().any(|other| key.starts_with(other));
+        let named = keys.lines().filter(stays);
         named
             .map(|key| Ok((key.to_owned(), pair.server.ask(&["TYPE", key])?)))
             .collect()

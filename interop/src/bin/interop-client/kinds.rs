@@ -130,7 +130,7 @@ impl Kind {
 
 /// From 0 to 1.
 fn chance() -> f64 {
-    f64::from(crate::work::now() as u32 % 1000) / 1000.0
+    crate::work::now().rem_euclid(1000) as f64 / 1000.0
 }
 
 async fn by_monban(locks: &Locks, key: &str, ttl: Duration, patience: Patience) -> Outcome<Taken> {

@@ -1,3 +1,5 @@
+//! The keyed mutex as its users meet it: exclusion, order, dropped waiters, nothing left behind.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

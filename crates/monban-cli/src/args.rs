@@ -1,0 +1,257 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use monban::Key;
+
+/// Runs work while holding a key, so that the same work does not run twice.
+#[derive(Debug, Parser)]
+#[command(name = "monban", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// Where the locks are: file:/DIRECTORY, redis://HOST, ... [default: $MONBAN_STORE, then the first line
+    /// of /etc/monban/store, then files of this host]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) store: Option<String>,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes of `run`: the command's own; 128+n if signal n ended it; 75 the key is busy; 76 the lease was \
+lost; 124 the maximum hold is reached; 69 the store is out of reach, full, read-only or not ours; 64 bad \
+usage; 126 the command cannot be executed; 127 there is no such command; 125 anything else.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run COMMAND while holding KEY
+    Run(Box<Run>),
+    /// List who holds and who waits
+    Ls {
+        /// Only keys that begin so
+        prefix: Option<OsString>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the line of one key
+    Show {
+        /// The key
+        #[arg(value_parser = KeyParser)]
+        key: Key,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Free a claim by hand: if it is still what `show` printed
+    Release {
+        /// The key
+        #[arg(value_parser = KeyParser)]
+        key: Key,
+        /// The claim's ID, as `ls` and `show` print it
+        #[arg(long, value_name = "ID", required_unless_present = "foreign")]
+        id: Option<String>,
+        /// Free what a program that is not monban left at the key
+        #[arg(long, conflicts_with = "id")]
+        foreign: bool,
+    },
+    /// Say what the store promises
+    Guarantees {
+        /// Of all stores of this build, without asking any
+        #[arg(long)]
+        all: bool,
+        /// As a page for the documentation
+        #[arg(long, requires = "all")]
+        markdown: bool,
+    },
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Zsh,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// Wait for the key: so long (10s, 5m; a bare number is seconds), or `forever`
+    #[arg(short, long, value_name = "DURATION", value_parser = patience, conflicts_with = "nonblock")]
+    pub(crate) wait: Option<Patience>,
+    /// Do not wait (the default)
+    #[arg(short, long, visible_alias = "nb")]
+    pub(crate) nonblock: bool,
+    /// Share the key with others that ask so
+    #[arg(short, long, conflicts_with_all = ["exclusive", "permits", "every"])]
+    pub(crate) shared: bool,
+    /// Have the key alone (the default)
+    #[arg(short = 'x', short_alias = 'e', long)]
+    pub(crate) exclusive: bool,
+    /// Take N of K permits; the seat, a number below K that nobody else has, is in MONBAN_SEAT
+    #[arg(long, value_name = "N/K", value_parser = permits, conflicts_with_all = ["exclusive", "every"])]
+    pub(crate) permits: Option<(u32, u32)>,
+    /// Exit with this code, instead of 75, if the key is busy
+    #[arg(short = 'E', long, value_name = "CODE")]
+    pub(crate) conflict_exit_code: Option<u8>,
+    /// Do not say that the key is busy or not due
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Run at most once per interval, counted from the start of a run that succeeded
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) every: Option<Duration>,
+    /// How long the key stays taken if this machine dies (stores with a TTL) [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// End the command when it has held the key for so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) max_hold: Option<Duration>,
+    /// Time between TERM and KILL when the command must end [default: 5s, or a quarter of the TTL]
+    #[arg(short, long, value_name = "DURATION", value_parser = duration_or_zero)]
+    pub(crate) kill_after: Option<Duration>,
+    /// What others are shown as the purpose [default: the command's name]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) label: Option<String>,
+    /// Messages as JSON, one object a line, on standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// What to lock: any text
+    #[arg(value_parser = KeyParser)]
+    pub(crate) key: Key,
+    /// What to run
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// How long to wait for a busy key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    For(Duration),
+    Forever,
+}
+
+#[derive(Clone)]
+struct KeyParser;
+
+impl clap::builder::TypedValueParser for KeyParser {
+    type Value = Key;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Key, clap::Error> {
+        Key::new(value.as_bytes()).map_err(|error| {
+            command
+                .clone()
+                .error(clap::error::ErrorKind::InvalidValue, error)
+        })
+    }
+}
+
+fn patience(text: &str) -> Result<Patience, String> {
+    match text {
+        "forever" => Ok(Patience::Forever),
+        _ => duration_or_zero(text).map(Patience::For),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_zero(text)? {
+        Duration::ZERO => Err("zero has no meaning here".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// A bare number is seconds, as in flock; else as people write it.
+fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    let hint = "use 10s, 5m, 1h 30m, or a number of seconds";
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| format!("{error}; {hint}"));
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; {hint}"))
+}
+
+fn permits(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text
+        .split_once('/')
+        .and_then(|(n, of)| Some((n.trim().parse().ok()?, of.trim().parse().ok()?)));
+    let (n, of) = parsed.ok_or("write it as N/K, for example 1/4")?;
+    monban::data::Mode::Permits { n, of }
+        .check()
+        .map_err(|error| error.to_string())?;
+    Ok((n, of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn run(line: &[&str]) -> Result<Run, clap::Error> {
+        match Args::try_parse_from(["monban", "run"].iter().chain(line))?.verb {
+            Verb::Run(run) => Ok(*run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_key_is_the_command_with_or_without_dashes() {
+        for line in [
+            vec!["k", "ls", "-l", "--", "x"],
+            vec!["k", "--", "ls", "-l", "--", "x"],
+        ] {
+            assert_eq!(run(&line).unwrap().command, ["ls", "-l", "--", "x"]);
+        }
+        assert_eq!(
+            run(&["-w", "1.5", "k", "--", "-odd"]).unwrap().command,
+            ["-odd"]
+        );
+        assert!(run(&["k"]).is_err(), "a command is required");
+    }
+
+    #[test]
+    fn durations_are_seconds_or_as_people_write_them() {
+        let wait = |text| run(&["-w", text, "k", "true"]).map(|run| run.wait.unwrap());
+        assert_eq!(wait("10").unwrap(), Patience::For(Duration::from_secs(10)));
+        assert_eq!(
+            wait("0.25").unwrap(),
+            Patience::For(Duration::from_millis(250))
+        );
+        assert_eq!(
+            wait("1h 30m").unwrap(),
+            Patience::For(Duration::from_secs(5400))
+        );
+        assert_eq!(wait("forever").unwrap(), Patience::Forever);
+        for bad in ["-1", "nan", "1e99", "soon", ""] {
+            assert!(wait(bad).is_err(), "{bad}");
+        }
+        assert!(run(&["--every", "0", "k", "true"]).is_err());
+    }
+
+    #[test]
+    fn impossible_permits_and_keys_are_refused() {
+        assert_eq!(
+            run(&["--permits", "1/2", "k", "true"]).unwrap().permits,
+            Some((1, 2))
+        );
+        for bad in ["0/2", "3/2", "1", "a/b"] {
+            assert!(run(&["--permits", bad, "k", "true"]).is_err(), "{bad}");
+        }
+        assert!(run(&["", "true"]).is_err());
+        assert!(run(&[&"k".repeat(1025), "true"]).is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! The verbs of the command line, one file each.
+
+mod claim;
+mod guarantees;
+mod look;
+mod release;
+mod run;
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Shell, Verb};
+use crate::exit;
+use crate::open::{Opened, open};
+use crate::say::Voice;
+
+/// Does what the command line asks.
+pub(crate) fn run(args: Args) -> ExitCode {
+    let store = args.store.as_deref();
+    match args.verb {
+        Verb::Run(options) => run::run(store, *options),
+        Verb::Ls { prefix, json } => {
+            let prefix = prefix.unwrap_or_default();
+            with_store(store, |opened| {
+                look::list(opened, prefix.as_encoded_bytes(), json)
+            })
+        }
+        Verb::Show { key, json } => with_store(store, |opened| look::show(opened, &key, json)),
+        Verb::Release { key, id, .. } => with_store(store, |opened| {
+            release::release(opened, &key, id.as_deref())
+        }),
+        Verb::Guarantees {
+            all: true,
+            markdown,
+        } => guarantees::all(markdown),
+        Verb::Guarantees { all: false, .. } => with_store(store, guarantees::of),
+        Verb::Completions { shell } => completions(shell),
+    }
+}
+
+/// Opens the store and does something with it; an error is said, and is the exit code.
+fn with_store(
+    store: Option<&str>,
+    work: impl FnOnce(&Opened) -> monban::Result<ExitCode>,
+) -> ExitCode {
+    let result = open(store, "").and_then(|opened| work(&opened));
+    result.unwrap_or_else(|error| {
+        Voice::Text.error(&error);
+        ExitCode::from(exit::code(&error))
+    })
+}
+
+fn completions(shell: Shell) -> ExitCode {
+    use clap::CommandFactory;
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Elvish => clap_complete::Shell::Elvish,
+        Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+    };
+    clap_complete::generate(
+        shell,
+        &mut Args::command(),
+        "monban",
+        &mut std::io::stdout(),
+    );
+    ExitCode::SUCCESS
+}
+
+/// Prints a line on standard output. A reader that has gone (`monban ls | head -1`) ends the listing.
+fn print(line: &str) -> bool {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}").is_ok()
+}

@@ -1,0 +1,100 @@
+//! From a URL to a store: the one place that names them all.
+
+use std::sync::Arc;
+
+use crate::data::{Error, Result};
+use crate::engine::{Locks, LocksBuilder};
+use crate::rule::Clock;
+use crate::stores::file::FileStore;
+use crate::stores::memory::MemoryStore;
+
+impl Locks {
+    /// Locks inside this process only: for tests, and for programs of one process.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let store = Arc::new(MemoryStore::new(Clock::system()));
+        Self::builder()
+            .open_local(store)
+            .expect("a new memory store opens")
+    }
+
+    /// Connects to the store that a URL names.
+    ///
+    /// | URL | store |
+    /// |---|---|
+    /// | `file:` | files in the default directory of this user |
+    /// | `file:/var/lib/app/locks` | files in this directory |
+    /// | `memory:` | this process only |
+    /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a URL that names no store, [`Error::Unsupported`] for a store that this build
+    /// leaves out; what the store says if it cannot be reached or cannot keep its promise.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn f() -> monban::Result<()> {
+    /// let locks = monban::Locks::connect("file:/var/lib/app/locks").await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder().connect(url).await
+    }
+}
+
+impl LocksBuilder {
+    /// As [`Locks::connect`], with what was chosen.
+    ///
+    /// # Errors
+    ///
+    /// As [`Locks::connect`].
+    pub async fn connect(self, url: &str) -> Result<Locks> {
+        if let Some(files) = FileStore::from_url(url)? {
+            return self.open(Arc::new(files)).await;
+        }
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
+        match scheme {
+            "memory" if rest.is_empty() => {
+                let clock = self.chosen_clock();
+                self.open(Arc::new(MemoryStore::new(clock))).await
+            }
+            "redis" | "rediss" => redis(self, url).await,
+            _ => Err(unknown(Some(scheme))),
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::redis::RedisStore::new(url)?;
+    builder.open(Arc::new(store)).await
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
+    Err(left_out("redis"))
+}
+
+/// Names the feature that would have it.
+#[cfg(not(feature = "redis"))]
+fn left_out(feature: &str) -> Error {
+    Error::unsupported(
+        "chosen",
+        format!("this build leaves it out; build with feature `{feature}`"),
+    )
+}
+
+/// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
+fn unknown(scheme: Option<&str>) -> Error {
+    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let looks_like_one = |text: &&str| {
+        text.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+    };
+    match scheme.filter(looks_like_one) {
+        Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
+        None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a store promises, as data.
+
+/// What a store promises.
+///
+/// It switches no code path: it is read when a lock is built, to refuse what the store cannot promise; it is
+/// printed; and it selects what the conformance suite asserts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarantees {
+    /// The store's name.
+    pub store: &'static str,
+    /// How far exclusion goes, and what it rests on.
+    pub exclusion: Exclusion,
+    /// In which order waiting claims are granted.
+    pub order: Order,
+    /// What frees the key of a dead holder.
+    pub liveness: Liveness,
+    /// For how long fences grow.
+    pub fencing: Fencing,
+    /// Whether shared and counted claims are offered.
+    pub permits: bool,
+    /// Whether a released claim can keep its place.
+    pub linger: bool,
+    /// Whether a claim can be freed by hand.
+    pub release_by_hand: bool,
+}
+
+/// How far exclusion goes, and what it rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exclusion {
+    /// Among the users of one object in one process.
+    Process,
+    /// Among the processes of one host, by its kernel.
+    Host,
+    /// Among all clients, through any failure of a minority of servers.
+    Linearizable,
+    /// Among all clients of one primary, while it neither loses memory nor steps its clock.
+    SinglePrimary,
+    /// Among all clients, while a majority of independent servers keeps memory and clocks.
+    Timing,
+}
+
+/// In which order waiting claims are granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// First come, first served, among monban processes.
+    Fifo,
+    /// No order is promised.
+    Any,
+}
+
+/// What frees the key of a dead holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// Its TTL runs out.
+    Ttl,
+    /// Its session with the server ends.
+    Session,
+    /// Its process ends.
+    Process,
+}
+
+/// For how long fences grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fencing {
+    /// Grants carry no fence.
+    None,
+    /// As long as the store keeps its data, and through a loss of it while its clock does not go back too.
+    WhileDataLives,
+    /// Always.
+    Always,
+}
+
+impl Guarantees {
+    /// The promises as sentences, each with its condition, for people.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<&'static str> {
+        let mut all = vec![
+            self.exclusion.sentence(),
+            self.order.sentence(),
+            self.liveness.sentence(),
+            self.fencing.sentence(),
+        ];
+        all.push(if self.permits {
+            "Shared and counted claims are offered beside exclusive ones."
+        } else {
+            "Only exclusive claims are offered."
+        });
+        all.push(if self.linger {
+            "A released claim can keep its place for a time (at most once per interval)."
+        } else {
+            "A released claim cannot keep its place."
+        });
+        all.push(if self.release_by_hand {
+            "A claim can be freed by hand."
+        } else {
+            "A claim cannot be freed by hand: end its process."
+        });
+        all
+    }
+}
+
+impl Exclusion {
+    /// The promise with its condition.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Process => {
+                "At most one holder of a key among the users of one set of locks in one process; \
+                 nothing is promised between processes."
+            }
+            Self::Host => {
+                "At most one holder of a key among the processes of one host and one local file system, \
+                 kept by the kernel: no clock and no pause can break it. Not across hosts, and not \
+                 against programs that ignore the lock or delete its files."
+            }
+            Self::Linearizable => {
+                "At most one valid lease of a key among all clients, while clock rates differ by less \
+                 than the stated allowance; it survives the failure of any minority of the servers."
+            }
+            Self::SinglePrimary => {
+                "At most one valid lease of a key among all clients of one primary, while the server \
+                 neither loses memory (a restart without its data, a fail-over, eviction) nor steps its \
+                 wall clock, and clock rates differ by less than the stated allowance."
+            }
+            Self::Timing => {
+                "At most one valid lease of a key, if during any TTL a majority of the servers neither \
+                 restarts without its data nor steps its clock."
+            }
+        }
+    }
+}
+
+impl Order {
+    /// The promise with its condition.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Fifo => {
+                "First come, first served among monban processes; other programs may come between."
+            }
+            Self::Any => "No order among those who wait.",
+        }
+    }
+}
+
+impl Liveness {
+    /// The promise with its condition.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Ttl => "The key of a dead holder is free when its TTL has run out.",
+            Self::Session => {
+                "The key of a dead holder is free when the server notices the end of its session."
+            }
+            Self::Process => {
+                "The key of a dead holder is free at once. There is no TTL: a holder that is stopped \
+                 keeps the key, and a waiter that is stopped keeps its place."
+            }
+        }
+    }
+}
+
+impl Fencing {
+    /// The promise with its condition.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::None => "Grants carry no fence.",
+            Self::WhileDataLives => {
+                "Every exclusive grant of a key carries a fence greater than that of any earlier one, \
+                 while the store keeps its data; if it loses them, while its clock has not gone back."
+            }
+            Self::Always => {
+                "Every exclusive grant of a key carries a fence greater than that of any earlier one."
+            }
+        }
+    }
+}

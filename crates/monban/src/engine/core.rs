@@ -1,0 +1,255 @@
+//! What all parts of the engine share.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::acquire::Request;
+use super::ask::Ask;
+use super::hold::{End, Hold, lock};
+use super::keeper;
+use super::leave::Leaving;
+use super::schedule::{Look, Schedule};
+use crate::contract::{Guarantees, Reach, Store};
+use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Options, ProcessId, Result};
+use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
+use crate::rule::{Clock, Tick};
+
+/// The place of one caller at the head of the queue of this process.
+pub(crate) type GateGuard = OwnedKeyedMutexGuard<Key>;
+
+/// A store and everything that the process needs to use it.
+pub(crate) struct Engine {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) reach: Reach,
+    pub(super) clock: Clock,
+    pub(super) gate: Arc<KeyedMutex<Key>>,
+    pub(super) inbox: Mutex<Inbox>,
+    pub(super) schedule: Mutex<Schedule>,
+    /// Tells the keeper to look at inbox and schedule.
+    pub(super) work: Notify,
+    guarantees: OnceLock<Guarantees>,
+    process: ProcessId,
+    /// Of claims without a label of their own.
+    claimant: Claimant,
+    keeper: OnceLock<tokio::runtime::Handle>,
+    starting: Mutex<()>,
+    /// No further acquisitions.
+    closed: AtomicBool,
+    /// No handle is left: the keeper ends when nothing is pending.
+    pub(super) ending: AtomicBool,
+    /// Releases that the store has not answered yet.
+    pub(super) pending: AtomicUsize,
+    pub(super) settled: Notify,
+}
+
+/// What callers have left for the keeper.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(super) asks: Vec<Ask>,
+    pub(super) leaves: Vec<Leaving>,
+    pub(super) suspects: Vec<Arc<Hold>>,
+}
+
+/// Keeps the keeper alive: held by locks and leases, not by the keeper itself.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.engine.ending.store(true, Ordering::Release);
+        self.engine.work.notify_one();
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, label: &str) -> Arc<Self> {
+        Arc::new(Self {
+            reach: store.reach(),
+            store,
+            clock,
+            gate: Arc::new(KeyedMutex::new()),
+            inbox: Mutex::default(),
+            schedule: Mutex::default(),
+            work: Notify::new(),
+            guarantees: OnceLock::new(),
+            process: ProcessId::random(),
+            claimant: Claimant::this_process(label),
+            keeper: OnceLock::new(),
+            starting: Mutex::default(),
+            closed: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            pending: AtomicUsize::new(0),
+            settled: Notify::new(),
+        })
+    }
+
+    /// Opens the store and keeps what it promises.
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<()> {
+        let guarantees = match self.reach {
+            Reach::Local => self.store.open().await?,
+            Reach::Remote => {
+                let store = Arc::clone(&self.store);
+                self.on_keeper(async move { store.open().await }).await??
+            }
+        };
+        // Only the first of several openings counts; they say the same.
+        let _ = self.guarantees.set(guarantees);
+        Ok(())
+    }
+
+    pub(crate) fn guarantees(&self) -> &Guarantees {
+        self.guarantees
+            .get()
+            .expect("locks are handed out only after their store has been opened")
+    }
+
+    /// A new claim of this process.
+    pub(crate) fn claim(&self, request: &Request, if_busy: IfBusy) -> Claim {
+        Claim {
+            key: request.key.clone(),
+            id: ClaimId::random(self.process),
+            mode: request.mode,
+            ttl: request.options.ttl,
+            if_busy,
+            claimant: request.claimant.clone(),
+        }
+    }
+
+    /// Who asks, by these options.
+    pub(crate) fn claimant(&self, options: &Options) -> Claimant {
+        match &options.label {
+            Some(label) => Claimant::this_process(label),
+            None => self.claimant.clone(),
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The keeper's runtime; starts it if it does not run yet.
+    pub(crate) fn keeper(self: &Arc<Self>) -> Result<&tokio::runtime::Handle> {
+        if let Some(keeper) = self.keeper.get() {
+            return Ok(keeper);
+        }
+        let _starting = lock(&self.starting);
+        if let Some(keeper) = self.keeper.get() {
+            return Ok(keeper);
+        }
+        let keeper = keeper::start(Arc::clone(self)).map_err(|error| {
+            Error::unavailable(
+                self.store_name(),
+                "no thread can be started to keep leases; look at the limits of the process",
+            )
+            .because(error)
+        })?;
+        Ok(self.keeper.get_or_init(|| keeper))
+    }
+
+    /// Runs a future to its end on the keeper, whatever becomes of the caller.
+    pub(crate) async fn on_keeper<T: Send + 'static>(
+        self: &Arc<Self>,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.keeper()?.spawn(async move {
+            let _ = sender.send(future.await); // a caller that has gone does not want it
+        });
+        receiver.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    /// Completes at an instant of the clock, on any executor.
+    pub(crate) async fn sleep_until(self: &Arc<Self>, at: Tick) -> Result<()> {
+        let (mut sender, receiver) = oneshot::channel();
+        let clock = self.clock.clone();
+        self.keeper()?.spawn(async move {
+            tokio::select! {
+                () = keeper::sleep_until(&clock, at) => { let _ = sender.send(()); }
+                () = sender.closed() => {}
+            }
+        });
+        receiver.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    pub(crate) fn keeper_is_gone(&self) -> Error {
+        Error::unavailable(
+            self.store_name(),
+            "the background thread of these locks has ended",
+        )
+    }
+
+    pub(crate) fn store_name(&self) -> &'static str {
+        self.guarantees
+            .get()
+            .map_or("chosen", |guarantees| guarantees.store)
+    }
+
+    /// Puts a hold under the keeper's watch, if anything about it needs watching.
+    pub(crate) fn watch(self: &Arc<Self>, hold: &Arc<Hold>) -> Result<()> {
+        hold.arm_loss_notice();
+        let look = match (hold.renew_at(), hold.watch_at()) {
+            (Some(renew), Some(watch)) if renew < watch => Look::About(renew),
+            (_, Some(watch)) => Look::At(watch),
+            (Some(renew), None) => Look::About(renew),
+            (None, None) => return Ok(()),
+        };
+        self.keeper()?;
+        self.plan(hold, look);
+        Ok(())
+    }
+
+    /// Plans the keeper's next look at a hold, unless it has ended meanwhile.
+    pub(crate) fn plan(&self, hold: &Arc<Hold>, look: Look) {
+        let mut schedule = lock(&self.schedule);
+        if hold.end().is_some() {
+            return; // forgotten under this same lock, never to come back
+        }
+        if schedule.put(hold, look) {
+            drop(schedule);
+            self.work.notify_one();
+        }
+    }
+
+    /// Ends a hold and forgets it; says whether it was alive until now.
+    pub(crate) fn finish(&self, hold: &Arc<Hold>, end: End) -> bool {
+        let first = hold.finish(end);
+        lock(&self.schedule).take(hold);
+        first
+    }
+
+    /// Takes a lease for lost: its owner is told, and the next caller of this process may try.
+    pub(crate) fn lose(&self, hold: &Arc<Hold>, why: Loss) {
+        if self.finish(hold, End::Lost(why)) {
+            hold.open_gate();
+        }
+    }
+
+    /// Asks the keeper to look whether a hold is still ours.
+    pub(crate) fn suspect(self: &Arc<Self>, hold: Arc<Hold>) {
+        if self.keeper().is_err() {
+            return; // it stays watched by its deadline
+        }
+        lock(&self.inbox).suspects.push(hold);
+        self.work.notify_one();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("store", &self.store)
+            .field("held", &lock(&self.schedule).len())
+            .field("pending_releases", &self.pending.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! The keeper: a thread with a small runtime that drives the store, renews, and cleans up.
+//!
+//! No busy or blocked caller can starve it. What is ready together travels together: while two batches of
+//! a verb are on their way, further claims collect for the next.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::ask::{Ask, Parcel};
+use super::core::Engine;
+use super::hold::{Hold, lock};
+use super::leave::Leaving;
+use super::schedule::Look;
+use crate::contract::{Reach, Renewal};
+use crate::data::{Claim, Leave, Loss, Result};
+use crate::rule::{Clock, Tick};
+
+/// The most claims of one request.
+const BATCH: usize = 128;
+/// The most renewals of one request: they are cheap for the store, and nobody waits for them.
+const RENEWALS: usize = 512;
+/// How many requests of a verb are on their way at once. One leaves the store idle between two.
+const IN_FLIGHT: usize = 2;
+/// Timers of the runtime stand still while the machine sleeps; the keeper looks at its clock this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// Starts the keeper and gives its runtime.
+pub(super) fn start(engine: Arc<Engine>) -> io::Result<tokio::runtime::Handle> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new()
+        .name("monban-keeper".to_owned())
+        .spawn(move || {
+            let built = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match built {
+                Ok(runtime) => {
+                    let _ = sender.send(Ok(runtime.handle().clone()));
+                    runtime.block_on(run(engine));
+                }
+                Err(error) => drop(sender.send(Err(error))),
+            }
+        })?;
+    receiver
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the keeper's thread ended")))
+}
+
+/// Completes at an instant of the clock; on the keeper's runtime only.
+pub(super) async fn sleep_until(clock: &Clock, at: Tick) {
+    loop {
+        let now = clock.now();
+        if now >= at {
+            return;
+        }
+        let nap = at.since(now).min(LONGEST_SLEEP);
+        tokio::select! {
+            () = tokio::time::sleep(nap) => {}
+            () = std::future::poll_fn(|context| clock.poll_moved(now, context.waker())) => {}
+        }
+    }
+}
+
+/// How many requests of each verb are on their way.
+#[derive(Debug, Default)]
+struct Flights {
+    asks: AtomicUsize,
+    leaves: AtomicUsize,
+}
+
+async fn run(engine: Arc<Engine>) {
+    let flights = Arc::new(Flights::default());
+    loop {
+        send_asks(&engine, &flights);
+        send_leaves(&engine, &flights);
+        look_after(&engine);
+        if engine.ending.load(Ordering::Acquire) && engine.pending.load(Ordering::Acquire) == 0 {
+            break;
+        }
+        let next = lock(&engine.schedule).next();
+        let work = pin!(engine.work.notified());
+        match next {
+            None => work.await,
+            Some(at) => tokio::select! {
+                () = work => {}
+                () = sleep_until(&engine.clock, at) => {}
+            },
+        }
+    }
+}
+
+/// Takes a batch if there is one and a request may go.
+fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
+    if from.is_empty() || flying.load(Ordering::Relaxed) >= IN_FLIGHT {
+        return None;
+    }
+    flying.fetch_add(1, Ordering::Relaxed);
+    if from.len() <= BATCH {
+        return Some(std::mem::take(from));
+    }
+    let rest = from.split_off(BATCH);
+    Some(std::mem::replace(from, rest))
+}
+
+/// Counts a request as arrived when it is dropped, also by a panic in the store.
+struct Flight {
+    engine: Arc<Engine>,
+    flights: Arc<Flights>,
+    count: fn(&Flights) -> &AtomicUsize,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        (self.count)(&self.flights).fetch_sub(1, Ordering::Relaxed);
+        self.engine.work.notify_one();
+    }
+}
+
+fn flight(
+    engine: &Arc<Engine>,
+    flights: &Arc<Flights>,
+    count: fn(&Flights) -> &AtomicUsize,
+) -> Flight {
+    Flight {
+        engine: Arc::clone(engine),
+        flights: Arc::clone(flights),
+        count,
+    }
+}
+
+fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+    loop {
+        let batch = take(&mut lock(&engine.inbox).asks, &flights.asks);
+        let Some(mut batch) = batch else { return };
+        let flight = flight(engine, flights, |flights| &flights.asks);
+        // A caller that has gone before its request was sent needs no request.
+        batch.retain(|ask| !ask.reply.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        tokio::spawn(async move {
+            let engine = Arc::clone(&flight.engine);
+            attempt(&engine, batch).await;
+            drop(flight);
+        });
+    }
+}
+
+async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
+    let claims: Vec<Claim> = batch.iter().map(|ask| ask.claim.clone()).collect();
+    let sent = engine.clock.now();
+    let mut answers = engine.store.attempt(&claims).await.into_iter();
+    for ask in batch {
+        let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
+        let answer = answer.map_err(|error| error.of_key(&ask.claim.key));
+        // If the caller has gone the parcel comes back, and its drop gives the claim back.
+        drop(
+            ask.reply
+                .send(Parcel::new(Arc::clone(engine), ask.claim, sent, answer)),
+        );
+    }
+}
+
+fn send_leaves(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+    loop {
+        let batch = take(&mut lock(&engine.inbox).leaves, &flights.leaves);
+        let Some(batch) = batch else { return };
+        let flight = flight(engine, flights, |flights| &flights.leaves);
+        tokio::spawn(async move {
+            let engine = Arc::clone(&flight.engine);
+            release(&engine, batch).await;
+            drop(flight);
+        });
+    }
+}
+
+async fn release(engine: &Arc<Engine>, batch: Vec<Leaving>) {
+    let leaves: Vec<Leave> = batch.iter().map(|leaving| leaving.leave.clone()).collect();
+    let mut answers = engine.store.release(&leaves).await.into_iter();
+    let now = engine.clock.now();
+    for leaving in batch {
+        let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
+        match leaving.answered(answer, now) {
+            Some((again, _)) => engine.leave_again(again),
+            None => engine.settle_one(),
+        }
+    }
+}
+
+/// Renews what is due or suspected, and declares lost what is past its deadline.
+fn look_after(engine: &Arc<Engine>) {
+    let mut suspects = std::mem::take(&mut lock(&engine.inbox).suspects);
+    let now = engine.clock.now();
+    suspects.extend(lock(&engine.schedule).due(now));
+    let mut renewals = Vec::new();
+    for hold in suspects {
+        if hold.end().is_some() {
+            continue;
+        }
+        if hold.deadline().is_some_and(|deadline| now >= deadline) {
+            expire(engine, &hold);
+        } else if hold.limit().is_some_and(|limit| now >= limit) {
+            engine.lose(&hold, Loss::MaxHold);
+            engine.leave(Leaving::of(&hold, hold.linger, now));
+        } else {
+            renewals.push(hold);
+        }
+    }
+    while !renewals.is_empty() {
+        let rest = renewals.split_off(renewals.len().min(RENEWALS));
+        let batch = std::mem::replace(&mut renewals, rest);
+        for hold in &batch {
+            // Meanwhile its deadline is watched: a silent store must not keep a lease alive.
+            if let Some(at) = hold.watch_at() {
+                engine.plan(hold, Look::At(at));
+            }
+        }
+        tokio::spawn(renew(Arc::clone(engine), batch));
+    }
+}
+
+/// The lease is over for its owner; a store that still has it is told.
+fn expire(engine: &Arc<Engine>, hold: &Arc<Hold>) {
+    engine.lose(hold, Loss::Expired);
+    engine.leave(Leaving::behind(&hold.claim, engine.clock.now()));
+}
+
+async fn renew(engine: Arc<Engine>, batch: Vec<Arc<Hold>>) {
+    let claims: Vec<Claim> = batch.iter().map(|hold| hold.claim.clone()).collect();
+    let sent = engine.clock.now();
+    let mut answers = engine.store.renew(&claims).await.into_iter();
+    for hold in &batch {
+        let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
+        renewed(&engine, hold, sent, answer);
+    }
+}
+
+pub(super) fn renewed(engine: &Arc<Engine>, hold: &Arc<Hold>, sent: Tick, answer: Result<Renewal>) {
+    match answer {
+        Ok(Renewal::Kept) => {
+            hold.renewed(sent, engine.clock.now());
+            match (hold.renew_at(), hold.watch_at()) {
+                (Some(renew), watch) if watch.is_none_or(|watch| renew < watch) => {
+                    engine.plan(hold, Look::About(renew));
+                }
+                (_, Some(watch)) => engine.plan(hold, Look::At(watch)),
+                _ => {}
+            }
+        }
+        Ok(Renewal::Lost) => engine.lose(hold, Loss::Taken),
+        Err(error) => {
+            // Neither lost nor released: the deadline decides, and until then it is tried again.
+            hold.renewal_failed(error);
+            let (Some(ttl), Some(watch)) = (hold.ttl(), hold.watch_at()) else {
+                return;
+            };
+            let again = match hold.renew_at() {
+                Some(_) => engine.clock.now().after(ttl / 16).min(watch),
+                None => watch,
+            };
+            engine.plan(hold, Look::At(again));
+        }
+    }
+}
+
+impl Engine {
+    /// Renews one hold now, for a caller who asked for it.
+    pub(crate) async fn renew_now(self: &Arc<Self>, hold: &Arc<Hold>) -> Result<Renewal> {
+        let engine = Arc::clone(self);
+        let hold = Arc::clone(hold);
+        let store = Arc::clone(&self.store);
+        let work = async move {
+            let sent = engine.clock.now();
+            let mut answers = store.renew(std::slice::from_ref(&hold.claim)).await;
+            let answer = answers.pop().unwrap_or_else(|| Err(engine.no_answer()));
+            renewed(&engine, &hold, sent, answer.clone());
+            answer
+        };
+        match self.reach {
+            Reach::Local => work.await,
+            Reach::Remote => self.on_keeper(work).await?,
+        }
+    }
+}

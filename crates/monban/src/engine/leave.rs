@@ -1,0 +1,165 @@
+//! Leaving the line: releases are kept until the store has answered, or the TTL has freed the key.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::block::poll_once;
+use super::core::Engine;
+use super::hold::{Hold, lock};
+use crate::contract::{Reach, Release};
+use crate::data::{Claim, Error, Leave, Result};
+use crate::rule::{Tick, backoff::Jitter};
+
+/// A claim that is to leave the line.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(super) leave: Leave,
+    /// Whose gate opens when the store has answered.
+    pub(super) hold: Option<Arc<Hold>>,
+    pub(super) reply: Option<oneshot::Sender<Left>>,
+    /// From when the store has freed the key by itself.
+    pub(super) until: Tick,
+    /// An earlier request for it was lost on the way: `Gone` then means nothing.
+    pub(super) ambiguous: bool,
+    counted: bool,
+}
+
+/// How a claim left.
+pub(crate) type Left = Result<Departure>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Departure {
+    /// It was in line until now.
+    Ours,
+    /// It was not in line any more.
+    Gone,
+    /// A reply was lost on the way: it has left, but nobody knows whether now or before.
+    Unknown,
+}
+
+/// The least time for which a release is tried again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Leaving {
+    /// Releases whatever a request has left in the store, held or waiting, with nobody waiting for it.
+    pub(crate) fn behind(claim: &Claim, sent: Tick) -> Self {
+        Self {
+            until: sent.after(claim.ttl.max(PATIENCE)),
+            leave: Leave {
+                claim: claim.clone(),
+                linger: None,
+            },
+            hold: None,
+            reply: None,
+            ambiguous: true,
+            counted: false,
+        }
+    }
+
+    /// Releases a hold.
+    pub(crate) fn of(hold: &Arc<Hold>, linger: Option<Duration>, now: Tick) -> Self {
+        let until = hold.deadline().unwrap_or(now).max(now.after(PATIENCE));
+        Self {
+            leave: Leave {
+                claim: hold.claim.clone(),
+                linger,
+            },
+            hold: Some(Arc::clone(hold)),
+            reply: None,
+            until,
+            ambiguous: false,
+            counted: false,
+        }
+    }
+
+    /// Notes what the store says; gives the release back if it is to be tried again.
+    pub(super) fn answered(mut self, answer: Result<Release>, now: Tick) -> Option<(Self, Error)> {
+        let left = match answer {
+            Ok(Release::Done) => Ok(Departure::Ours),
+            Ok(Release::Gone) if self.ambiguous => Ok(Departure::Unknown),
+            Ok(Release::Gone) => Ok(Departure::Gone),
+            Err(error) if error.is_transient() && now < self.until => {
+                self.ambiguous = true;
+                return Some((self, error));
+            }
+            Err(error) => Err(error.of_key(&self.leave.claim.key)),
+        };
+        if let Some(hold) = &self.hold {
+            hold.open_gate();
+        }
+        match self.reply.take() {
+            Some(reply) => drop(reply.send(left)),
+            None => {
+                if let Err(error) = left {
+                    tracing::warn!(key = %self.leave.claim.key, %error, "a lease could not be released");
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Engine {
+    /// Releases in the background, or at once where the store is local.
+    pub(crate) fn leave(self: &Arc<Self>, mut leaving: Leaving) {
+        if self.reach == Reach::Local {
+            return self.leave_now(leaving);
+        }
+        if !leaving.counted {
+            leaving.counted = true;
+            self.pending.fetch_add(1, Ordering::AcqRel);
+        }
+        if self.keeper().is_err() {
+            return self.settle_one();
+        }
+        lock(&self.inbox).leaves.push(leaving);
+        self.work.notify_one();
+    }
+
+    fn leave_now(self: &Arc<Self>, leaving: Leaving) {
+        let store = Arc::clone(&self.store);
+        let leave = leaving.leave.clone();
+        let release = Box::pin(async move { store.release(std::slice::from_ref(&leave)).await });
+        let mut answers = poll_once(release).unwrap_or_default();
+        let answer = answers.pop().unwrap_or_else(|| Err(self.no_answer()));
+        if let Some((mut again, error)) = leaving.answered(answer, self.clock.now()) {
+            // A local store has nothing to wait for: what it says once it says again.
+            again.until = Tick::default();
+            again.answered(Err(error), self.clock.now());
+        }
+    }
+
+    /// One release less is pending.
+    pub(super) fn settle_one(&self) {
+        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+            self.work.notify_one();
+        }
+    }
+
+    /// Tries a release again after a pause that keeps clients from coming back together.
+    pub(super) fn leave_again(self: &Arc<Self>, leaving: Leaving) {
+        let pause = Jitter::new().up_to(Duration::from_millis(200));
+        let at = self.clock.now().after(pause);
+        let engine = Arc::clone(self);
+        tokio::spawn(async move {
+            super::keeper::sleep_until(&engine.clock, at).await;
+            engine.leave(leaving);
+        });
+    }
+
+    /// Completes when the store has answered every release.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable();
+            if self.pending.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            settled.await;
+        }
+    }
+}

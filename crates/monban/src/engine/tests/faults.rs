@@ -1,0 +1,93 @@
+//! Requests and replies that are lost on the way.
+
+use super::*;
+use crate::data::{Error, Options};
+use crate::testing::{Fault, Verb};
+
+#[test]
+fn a_lost_reply_is_asked_again_and_gives_the_same_grant() {
+    let world = World::new();
+    world.faults.inject(Verb::Attempt, Fault::ReplyLost);
+    let wait = spawn(world.remote.mutex("k").unwrap().lock());
+    eventually("granted", || {
+        world.clock.advance(Duration::from_millis(50));
+        wait.is_finished()
+    });
+    let lease = wait.join().unwrap().unwrap();
+    assert_eq!(block_on(world.local.inspect("")).unwrap().len(), 1);
+    block_on(lease.release()).unwrap();
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_try_whose_reply_is_lost_leaves_no_zombie() {
+    let world = World::new();
+    world.faults.inject(Verb::Attempt, Fault::ReplyLost);
+    let error = block_on(world.remote.mutex("k").unwrap().try_lock()).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(error.to_string().contains('k'), "names the key: {error}");
+    world.assert_clean("what was granted is given back");
+}
+
+#[test]
+fn a_release_whose_reply_is_lost_is_not_told_as_a_loss() {
+    let world = World::new();
+    let lease = world.remote.mutex("k").unwrap().lock().wait().unwrap();
+    world.faults.inject(Verb::Release, Fault::ReplyLost);
+    let release = spawn(lease.release());
+    eventually("answered", || {
+        world.clock.advance(Duration::from_millis(50));
+        release.is_finished()
+    });
+    release.join().unwrap().unwrap();
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_release_is_tried_until_the_store_answers() {
+    let world = World::new();
+    let lease = world.remote.mutex("k").unwrap().lock().wait().unwrap();
+    world
+        .faults
+        .inject_times(5, Verb::Release, Fault::RequestLost);
+    drop(lease);
+    eventually("released", || {
+        world.clock.advance(Duration::from_millis(50));
+        block_on(world.local.inspect("")).unwrap().is_empty()
+    });
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_grant_that_arrives_after_its_own_deadline_is_none() {
+    let world = World::new();
+    world.faults.pause();
+    let options = Options::new().ttl(secs(3));
+    let mutex = world.remote.mutex("k").unwrap().with(options).unwrap();
+    let attempt = spawn(async move { mutex.try_lock().await });
+    eventually("asked", || world.faults.requests(Verb::Attempt) == 1);
+    world.clock.advance(secs(3));
+    world.faults.resume();
+    let error = attempt.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("after its own TTL"), "{error}");
+    world.assert_clean("what was granted is given back");
+}
+
+#[test]
+fn a_store_that_stays_silent_ends_a_wait_without_limit_after_a_ttl() {
+    let world = World::new();
+    world
+        .faults
+        .inject_times(10_000, Verb::Attempt, Fault::RequestLost);
+    let wait = spawn(world.remote.mutex("k").unwrap().lock());
+    eventually("given up", || {
+        world.clock.advance(Duration::from_millis(500));
+        wait.is_finished()
+    });
+    assert!(matches!(
+        wait.join().unwrap(),
+        Err(Error::Unavailable { .. })
+    ));
+    world.faults.clear();
+    world.assert_clean("nothing is left");
+}

@@ -1,0 +1,215 @@
+//! The wait for a claim's turn: on the keeper, woken by the store, with a timer as the net.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::acquire::{BusyInfo, Observer, Retry, ask};
+use super::core::{GateGuard, Handle};
+use super::keeper::sleep_until;
+use super::lease::Lease;
+use super::leave::Leaving;
+use crate::contract::{Busy, Wake};
+use crate::data::{Claim, Claimant, Error, Options, Result};
+use crate::rule::{Tick, backoff};
+
+/// What asking the store once came to.
+pub(super) enum Asked {
+    Lease(Lease),
+    Busy(Busy),
+    Failed(Error),
+}
+
+/// A claim that waits. Dropped before it has become a lease it leaves the line.
+pub(super) struct Waiting {
+    handle: Arc<Handle>,
+    claim: Claim,
+    options: Options,
+    gate: Option<GateGuard>,
+    started: Tick,
+    until: Option<Tick>,
+    observer: Option<Observer>,
+    pauses: Box<dyn Iterator<Item = Duration> + Send>,
+    /// When the store last answered.
+    answered: Tick,
+    failures: Box<dyn Iterator<Item = Duration> + Send>,
+    /// The least pause before asking again at an expiry that the store has announced.
+    floor: Duration,
+    who: Option<Claimant>,
+    in_line: bool,
+}
+
+/// What to do next.
+enum Step {
+    Finish(Result<Lease>),
+    Pause { wake: Option<Wake>, at: Tick },
+}
+
+/// Asking again this often keeps the place alive, and finds what a lost wake-up has hidden.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LEAST_FLOOR: Duration = Duration::from_millis(1);
+const GREATEST_FLOOR: Duration = Duration::from_millis(64);
+
+/// Waits until the claim is granted, the time is over, or the caller has gone.
+pub(super) async fn wait(
+    mut waiting: Waiting,
+    first: Asked,
+    mut reply: oneshot::Sender<Result<Lease>>,
+) {
+    let mut asked = first;
+    loop {
+        let (wake, at) = match waiting.step(asked) {
+            Step::Finish(result) => {
+                // If the caller has gone the lease comes back, and its drop releases it.
+                drop(reply.send(result));
+                return;
+            }
+            Step::Pause { wake, at } => (wake, at),
+        };
+        tokio::select! {
+            biased;
+            () = reply.closed() => return,
+            () = woken(wake) => {}
+            () = sleep_until(&waiting.handle.engine.clock, at) => {}
+        }
+        asked = tokio::select! {
+            biased;
+            asked = ask(&waiting.handle, &waiting.claim, &waiting.options, &mut waiting.gate) => {
+                asked.unwrap_or_else(Asked::Failed)
+            }
+            () = reply.closed() => return,
+        };
+    }
+}
+
+async fn woken(wake: Option<Wake>) {
+    match wake {
+        Some(wake) => wake.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Waiting {
+    pub(super) fn new(
+        handle: Arc<Handle>,
+        claim: Claim,
+        options: Options,
+        gate: Option<GateGuard>,
+        (started, until): (Tick, Option<Tick>),
+    ) -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            answered: handle.engine.clock.now(),
+            handle,
+            failures: Box::new(std::iter::empty()),
+            pauses: Box::new(backoff::exponential(ms(5), ms(1_000))),
+            claim,
+            options,
+            gate,
+            started,
+            until,
+            observer: None,
+            floor: LEAST_FLOOR,
+            who: None,
+            in_line: true,
+        }
+    }
+
+    pub(super) fn observed_by(mut self, observer: Option<Observer>) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    pub(super) fn pausing_by(mut self, retry: Option<Retry>) -> Self {
+        if let Some(retry) = retry {
+            self.pauses = retry();
+        }
+        self
+    }
+
+    fn step(&mut self, asked: Asked) -> Step {
+        let now = self.handle.engine.clock.now();
+        match asked {
+            Asked::Lease(lease) => {
+                self.in_line = false;
+                Step::Finish(Ok(lease))
+            }
+            Asked::Busy(busy) => self.busy(busy, now),
+            Asked::Failed(error) => self.failed(error, now),
+        }
+    }
+
+    fn busy(&mut self, busy: Busy, now: Tick) -> Step {
+        if let Some(observer) = &self.observer {
+            observer(&BusyInfo::from(&busy));
+        }
+        self.who = busy.who.or(self.who.take());
+        self.answered = now;
+        self.failures = Box::new(std::iter::empty());
+        if self.until.is_some_and(|until| now >= until) {
+            return self.timed_out(now);
+        }
+        let mut pause = LONGEST_PAUSE.min(self.options.ttl / 3);
+        if busy.changed.is_none() {
+            match self.pauses.next() {
+                Some(next) => pause = pause.min(next.max(LEAST_FLOOR)),
+                None => return self.timed_out(now),
+            }
+        }
+        if let Some(free_in) = busy.free_in {
+            // Twice at the same expiry means that the store is not as far as it said.
+            let soon = free_in <= LEAST_FLOOR;
+            self.floor = if soon {
+                (self.floor * 2).min(GREATEST_FLOOR)
+            } else {
+                LEAST_FLOOR
+            };
+            pause = pause.min(free_in.max(self.floor));
+        }
+        self.pause(busy.changed, now.after(pause))
+    }
+
+    fn failed(&mut self, error: Error, now: Tick) -> Step {
+        let patience = self.options.ttl.max(Duration::from_secs(1));
+        let over = match self.until {
+            Some(until) => now >= until,
+            None => now >= self.answered.after(patience),
+        };
+        if over || !error.is_transient() {
+            return Step::Finish(Err(error));
+        }
+        let pause = self.failures.next().unwrap_or_else(|| {
+            let ms = Duration::from_millis;
+            let mut fresh = backoff::exponential(ms(20), ms(1_000).min(self.options.ttl / 6));
+            let first = fresh.next().unwrap_or(LEAST_FLOOR);
+            self.failures = Box::new(fresh);
+            first
+        });
+        self.pause(None, now.after(pause.max(LEAST_FLOOR)))
+    }
+
+    fn pause(&self, wake: Option<Wake>, at: Tick) -> Step {
+        Step::Pause {
+            wake,
+            at: self.until.map_or(at, |until| until.min(at)),
+        }
+    }
+
+    fn timed_out(&mut self, now: Tick) -> Step {
+        Step::Finish(Err(Error::TimedOut {
+            key: self.claim.key.clone(),
+            waited: now.since(self.started),
+            who: self.who.take().map(Box::new),
+        }))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.in_line {
+            let engine = &self.handle.engine;
+            engine.leave(Leaving::behind(&self.claim, engine.clock.now()));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask bench [NAME...]`: measurements, each beside its peers in one run.
+
+use crate::shell::{self, Outcome};
+
+/// One measurement; it prints its table and writes it under `bench/`.
+struct Bench {
+    name: &'static str,
+    about: &'static str,
+    cargo: &'static [&'static [&'static str]],
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "run",
+        about: "the command beside flock, hand-over between processes, a waiting process",
+        cargo: &[
+            &[
+                "build",
+                "--release",
+                "--package",
+                "monban-cli",
+                "--package",
+                "bench-command",
+            ],
+            &["run", "--release", "--package", "bench-command"],
+        ],
+    },
+    Bench {
+        name: "keyed",
+        about: "the in-process keyed mutex beside other crates",
+        cargo: &[&["run", "--release", "--package", "bench-keyed"]],
+    },
+];
+
+/// Runs the named measurements, or all.
+pub(crate) fn run(words: &[String]) -> Outcome {
+    if let Some(unknown) = words
+        .iter()
+        .find(|word| BENCHES.iter().all(|bench| bench.name != **word))
+    {
+        let known: Vec<String> = BENCHES
+            .iter()
+            .map(|bench| format!("  {:<8} {}", bench.name, bench.about))
+            .collect();
+        return Err(format!(
+            "no benchmark is called {unknown}; there are\n{}",
+            known.join("\n")
+        )
+        .into());
+    }
+    for bench in BENCHES
+        .iter()
+        .filter(|bench| words.is_empty() || words.contains(&bench.name.into()))
+    {
+        for step in bench.cargo {
+            shell::run(&mut shell::cargo(step))?;
+        }
+    }
+    Ok(())
+}

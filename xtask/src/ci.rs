@@ -1,0 +1,152 @@
+//! `cargo xtask ci`: every check, then every test.
+
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::shell::{self, Outcome};
+use crate::{licences, test, tidy};
+
+/// One check; all of them run, so that one push shows all that is wrong.
+struct Check {
+    name: &'static str,
+    run: fn() -> Outcome,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        name: "format",
+        run: || shell::run(&mut shell::cargo(&["fmt", "--all", "--check"])),
+    },
+    Check {
+        name: "clippy",
+        run: clippy,
+    },
+    Check {
+        name: "docs",
+        run: docs,
+    },
+    Check {
+        name: "tidy",
+        run: || tidy::run(&[]),
+    },
+    Check {
+        name: "licences",
+        run: || licences::run(&[]),
+    },
+    Check {
+        name: "examples",
+        run: examples,
+    },
+    Check {
+        name: "test",
+        run: || test::run(&[]),
+    },
+];
+
+/// Runs every check and names those that failed.
+pub(crate) fn run(words: &[String]) -> Outcome {
+    if !words.is_empty() {
+        return Err("ci takes no arguments".into());
+    }
+    let mut failed = Vec::new();
+    for check in CHECKS {
+        eprintln!("\n== {}", check.name);
+        let start = Instant::now();
+        if let Err(error) = (check.run)() {
+            eprintln!("{error}");
+            failed.push(check.name);
+        }
+        eprintln!("== {}: {:.1} s", check.name, start.elapsed().as_secs_f64());
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(", ")).into())
+    }
+}
+
+fn clippy() -> Outcome {
+    let words = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--locked",
+    ];
+    shell::run(shell::cargo(&words).args(["--", "-D", "warnings"]))
+}
+
+/// The command first: it and the library are both called monban, and the library's docs stay.
+fn docs() -> Outcome {
+    const COMMAND: &str = "monban-cli";
+    for packages in [
+        &["--package", COMMAND][..],
+        &["--workspace", "--exclude", COMMAND],
+    ] {
+        let mut doc = shell::cargo(&["doc", "--no-deps", "--all-features", "--locked"]);
+        shell::run(doc.args(packages).env("RUSTDOCFLAGS", "-D warnings"))?;
+    }
+    Ok(())
+}
+
+/// Runs every example of the workspace; each is to end by itself, with success.
+fn examples() -> Outcome {
+    let metadata = shell::metadata(&["--no-deps"])?;
+    for (package, example) in names_of_examples(&metadata) {
+        shell::run(&mut run_example(package, example))?;
+    }
+    Ok(())
+}
+
+fn run_example(package: &str, example: &str) -> Command {
+    let words = [
+        "run",
+        "--quiet",
+        "--all-features",
+        "--package",
+        package,
+        "--example",
+        example,
+    ];
+    shell::cargo(&words)
+}
+
+fn names_of_examples(metadata: &Value) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        for target in package["targets"].as_array().into_iter().flatten() {
+            let kinds = target["kind"].as_array().into_iter().flatten();
+            if kinds.into_iter().any(|kind| kind == "example") {
+                let names = (package["name"].as_str(), target["name"].as_str());
+                if let (Some(package), Some(example)) = names {
+                    found.push((package, example));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_example_is_found_and_nothing_else() {
+        let metadata = serde_json::json!({"packages": [{"name": "p", "targets": [
+            {"kind": ["lib"], "name": "p"},
+            {"kind": ["example"], "name": "one"},
+            {"kind": ["example"], "name": "two"},
+        ]}]});
+        assert_eq!(names_of_examples(&metadata), [("p", "one"), ("p", "two")]);
+    }
+
+    #[test]
+    fn tests_run_last_and_once() {
+        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        assert_eq!(names.iter().filter(|name| **name == "test").count(), 1);
+        assert_eq!(names.last(), Some(&"test"));
+    }
+}

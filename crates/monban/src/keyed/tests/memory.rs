@@ -1,3 +1,5 @@
+//! Nothing is kept for keys that are not in use.
+
 use std::cell::Cell;
 use std::task::Waker;
 

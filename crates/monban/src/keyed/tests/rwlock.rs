@@ -1,3 +1,5 @@
+//! Many readers, or one writer.
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;

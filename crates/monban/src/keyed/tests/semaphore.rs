@@ -1,3 +1,5 @@
+//! Permits, in the order of the askers.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Several keys at once, without deadlock.
+
 use std::future::{pending, ready};
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 //! and nothing is left that nobody wants.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod common;
 

@@ -2,6 +2,7 @@
 //! counters, and what is left behind.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod common;
 

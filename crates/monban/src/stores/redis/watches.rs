@@ -94,7 +94,10 @@ impl Watches {
             if known.mode != claim.mode || known.key != claim.key {
                 return Err(another_mode(&claim.key));
             }
-            known.signal = Some(Arc::default());
+            let before = known.signal.replace(Arc::default());
+            if let (Some(before), Role::Waiting { .. }) = (before, &known.role) {
+                before.notify.notify_one(); // whoever still listens to the last answer need not any more
+            }
             known.passing = false;
             return Ok(());
         }

@@ -134,8 +134,11 @@ pub(super) fn check(claim: &Claim) -> Result<()> {
     claim.mode.check()
 }
 
+/// No shorter than this: what is asked again waits behind what was asked before, on the same connection.
+const SHORTEST: Duration = Duration::from_millis(250);
+
 /// How long to wait for the answer: the store's bound, or less where a TTL leaves less time to ask again.
 pub(super) fn patience<'a>(bound: Duration, claims: impl Iterator<Item = &'a Claim>) -> Duration {
     let shortest = claims.map(|claim| claim.ttl).min().unwrap_or(bound);
-    bound.min((shortest / 3).max(Duration::from_millis(100)))
+    bound.min((shortest / 3).max(SHORTEST))
 }

@@ -10,6 +10,10 @@ use lockmap::LockMap;
 use monban::keyed::{KeyedMutex, KeyedMutexGuard};
 
 /// Takes a key on a thread.
+#[expect(
+    clippy::ptr_arg,
+    reason = "half of the peers take a `String`, which is cloned"
+)]
 pub trait Blocking: Sync + Send + Sized + 'static {
     /// What holds the key.
     type Guard<'a>;
@@ -20,6 +24,10 @@ pub trait Blocking: Sync + Send + Sized + 'static {
 }
 
 /// Takes a key in a task.
+#[expect(
+    clippy::ptr_arg,
+    reason = "half of the peers take a `String`, which is cloned"
+)]
 pub trait Tasks: Sync + Send + Sized + 'static {
     /// What holds the key.
     type Guard<'a>: Send;
@@ -60,8 +68,8 @@ impl<S: BuildHasher + Default + Send + Sync + 'static> Tasks for Monban<S> {
         Self::with_hasher(S::default())
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.lock(key.as_str()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock(key.as_str())
     }
 }
 
@@ -96,8 +104,8 @@ impl Tasks for keyed_lock::r#async::KeyedLock<String> {
         Self::new()
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.lock(key.clone()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock(key.clone())
     }
 }
 
@@ -120,8 +128,8 @@ impl Tasks for LockPool<String> {
         Self::new()
     }
 
-    async fn hold<'a>(&'a self, key: &'a String) -> Self::Guard<'a> {
-        self.async_lock(key.clone()).await
+    fn hold<'a>(&'a self, key: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.async_lock(key.clone())
     }
 }
 
@@ -252,7 +260,7 @@ impl Tasks for tokio::sync::Mutex<()> {
         Self::new(())
     }
 
-    async fn hold<'a>(&'a self, _: &'a String) -> Self::Guard<'a> {
-        self.lock().await
+    fn hold<'a>(&'a self, _: &'a String) -> impl Future<Output = Self::Guard<'a>> + Send {
+        self.lock()
     }
 }

@@ -1,7 +1,6 @@
 //! What is left when monban or its watchdog is killed.
 
-use crate::support::{Running, alive, children, eventually, ms, open, send, tests};
-use rustix::fs::{FlockOperation, flock};
+use crate::support::{Running, alive, at_grant, children, eventually, ms, send, tests};
 use rustix::process::Signal;
 use std::thread::{sleep, spawn};
 
@@ -44,21 +43,23 @@ fn a_killed_monban_leaves_nobody_behind_a_free_key_100_of_100() {
         };
         let mut running = Running::start(&[], &script);
         let pids = running.pids("pids", 4);
-        let (lock, watched) = (open(&running.path("lock")), pids.clone());
-        let prober = spawn(move || {
-            flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let (lock, watched, monban) = (running.path("lock"), pids.clone(), running.pid());
+        // The prober is waiting by the time of the kill, or comes a little later.
+        let killer = spawn(move || {
+            sleep(ms(1 + round % 7));
+            send(monban, Signal::KILL);
+        });
+        let left = at_grant(&lock, move || {
             watched
                 .into_iter()
                 .filter(|pid| alive(*pid))
                 .collect::<Vec<_>>()
         });
-        sleep(ms(round % 7));
-        running.send(Signal::KILL);
         assert_eq!(
-            prober.join().unwrap(),
-            [0; 0],
+            left, [0; 0],
             "round {round}: alive at the next grant, of {pids:?}"
         );
+        killer.join().unwrap();
         running.code();
     }
 }
@@ -75,12 +76,12 @@ fn a_monban_killed_while_it_starts_leaves_nobody_behind_a_free_key() {
         sleep(std::time::Duration::from_micros(round * 100));
         process.kill().unwrap();
         process.wait().unwrap();
-        flock(
-            open(&dir.path().join("lock")),
-            FlockOperation::LockExclusive,
-        )
-        .unwrap();
-        assert_eq!(marked(&mark), [0; 0], "round {round}");
+        let sought = mark.clone();
+        assert_eq!(
+            at_grant(&dir.path().join("lock"), move || marked(&sought)),
+            [0; 0],
+            "round {round}"
+        );
         // A command that started without the lock would show up only now.
         sleep(ms(5));
         assert_eq!(marked(&mark), [0; 0], "round {round}");
@@ -96,8 +97,9 @@ fn a_killed_outer_monban_takes_the_inner_one_with_it() {
     let mut running = Running::start(&[], &script);
     let pids = running.pids("pids", 2);
     running.send(Signal::KILL);
-    flock(open(&running.path("lock")), FlockOperation::LockExclusive).unwrap();
-    assert!(!pids.iter().any(|pid| alive(*pid)));
+    assert!(!at_grant(&running.path("lock"), move || pids
+        .iter()
+        .any(|pid| alive(*pid))));
     running.code();
 }
 
@@ -149,7 +151,8 @@ fn a_killed_watchdog_is_replaced() {
     );
     assert_eq!(children(running.pid()).len(), 2, "no zombie of an old one");
     running.send(Signal::KILL);
-    flock(open(&running.path("lock")), FlockOperation::LockExclusive).unwrap();
-    assert!(!pids.iter().any(|pid| alive(*pid)));
+    assert!(!at_grant(&running.path("lock"), move || pids
+        .iter()
+        .any(|pid| alive(*pid))));
     running.code();
 }

@@ -46,9 +46,11 @@ fn a_command_that_ignores_term_is_killed_after_the_grace() {
 }
 
 fn a_lost_lease_ends_who_left_the_group_too() {
-    // The first has only its tag left, the second only its parent.
-    let script = "(setsid sleep 60 & echo $! >> pids) ; env -i setsid sleep 60 & echo $! >> pids; wait; sleep 60";
-    let mut running = Running::start(&["--lost-after", "400"], script);
+    // The first has only its tag left, the second only its parent, and not even that once TERM was sent.
+    let script = "(setsid sleep 60 & echo $! >> pids)
+        env -i setsid bash -c 'trap \"\" TERM; sleep 60; sleep 60' & echo $! >> pids
+        wait; sleep 60";
+    let mut running = Running::start(&["--lost-after", "400", "--kill-after", "300"], script);
     let pids = running.pids("pids", 2);
     assert_eq!(running.code(), Some(76));
     assert!(!pids.iter().any(|pid| alive(*pid)), "{pids:?}");
@@ -70,7 +72,18 @@ fn a_lease_that_is_not_renewed_ends_the_command_before_it_expires() {
         script,
     );
     let pid = running.pids("pids", 1)[0];
+    // The probe's lease is silent because its sender is gone, which must not keep anybody busy.
+    let busy = || -> u64 {
+        let stat = read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
+        stat.split(' ')
+            .skip(13)
+            .take(2)
+            .map(|ticks| ticks.parse::<u64>().unwrap())
+            .sum()
+    };
+    let before = busy();
     eventually("TERM comes first", || running.path("termed").exists());
+    assert!(busy() - before < 10, "{} ticks", busy() - before);
     assert!(
         alive(pid) && started.elapsed() >= ms(800),
         "TERM came at {:?}",

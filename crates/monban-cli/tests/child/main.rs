@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     match arguments.get(1).and_then(|mode| mode.to_str()) {
         Some("probe") => probe::main(&arguments[2..]),
+        Some("count") => terminal::count(),
         Some("session") => terminal::session(&arguments[2..]),
         _ => {
             let trials = [ending::TESTS, losing::TESTS, dying::TESTS, terminal::TESTS].concat();

@@ -5,7 +5,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{File, OpenOptions, read_to_string};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
+use std::sync::mpsc::channel;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 pub(crate) type Test = (&'static str, fn());
@@ -136,6 +137,21 @@ pub(crate) fn open(path: &Path) -> File {
 
 pub(crate) fn send(pid: i32, signal: Signal) {
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
+}
+
+/// Waits for the lock as `flock FILE` would, and returns what `at_grant` sees at that moment.
+pub(crate) fn at_grant<T: Send + 'static>(
+    lock: &Path,
+    at_grant: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (lock, (sender, receiver)) = (open(lock), channel());
+    spawn(move || {
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let _ = sender.send(at_grant());
+    });
+    receiver
+        .recv_timeout(Duration::from_secs(20))
+        .expect("the lock becomes free")
 }
 
 /// The state letter of `/proc/PID/stat`, if the process is there.

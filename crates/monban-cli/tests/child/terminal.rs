@@ -1,6 +1,7 @@
 //! In a pseudo-terminal, under a shell with job control: as without monban.
 
-use crate::support::{alive, eventually, ms, state, tests};
+use crate::support::{alive, at_grant, eventually, ms, send, state, tests};
+use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::ffi::OsString;
 use std::fs::{File, read_to_string};
@@ -154,17 +155,35 @@ fn ctrl_c_ends_a_loop_of_the_shell_as_it_would_without_us() {
 
 fn a_command_that_survives_ctrl_c_is_waited_for() {
     let mut terminal = Terminal::open();
-    terminal.keys("$PROBE -- bash -c 'trap \"echo caught >> caught\" INT; echo $$ > pid; read line; read line; echo got-$line; exit 5'; echo code-$?\n");
-    terminal.pid("pid");
+    terminal.keys("$PROBE -- ${PROBE% probe} count; echo code-$?\n");
+    let pid = terminal.pid("pid");
     sleep(ms(50));
     terminal.keys("\x03");
     let caught = terminal.dir.path().join("caught");
     eventually("the command catches it", || caught.exists());
-    sleep(ms(50));
-    terminal.keys("one\ntwo\n");
-    terminal.shows("code-5");
+    sleep(ms(100));
     // The terminal gives Ctrl-C to the command; we must not give it a second time.
     assert_eq!(read_to_string(caught).unwrap(), "caught\n");
+    send(pid, Signal::TERM);
+    terminal.shows("code-143");
+}
+
+/// A command that notes each Ctrl-C it gets, even two in quick succession.
+pub(crate) fn count() -> ExitCode {
+    let (mut read, write) = std::os::unix::net::UnixStream::pair().unwrap();
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGINT, write).unwrap();
+    std::fs::write("pid", format!("{}\n", std::process::id())).unwrap();
+    let mut byte = [0];
+    while read.read_exact(&mut byte).is_ok() {
+        File::options()
+            .create(true)
+            .append(true)
+            .open("caught")
+            .unwrap()
+            .write_all(b"caught\n")
+            .unwrap();
+    }
+    ExitCode::SUCCESS
 }
 
 fn ctrl_z_stops_both_and_fg_continues_both() {
@@ -202,10 +221,9 @@ fn a_monban_killed_on_a_terminal_leaves_nobody_behind() {
     let pids = ["sleeper", "pid"].map(|name| terminal.pid(name));
     let pager = terminal.pid("pager");
     let monban = terminal.pid("ppid");
-    crate::support::send(monban, rustix::process::Signal::KILL);
-    let lock = crate::support::open(&terminal.dir.path().join("lock"));
-    rustix::fs::flock(lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    assert!(!pids.iter().any(|pid| alive(*pid)));
+    send(monban, Signal::KILL);
+    let lock = terminal.dir.path().join("lock");
+    assert!(!at_grant(&lock, move || pids.iter().any(|pid| alive(*pid))));
     assert!(
         alive(pager),
         "a neighbour in the shell's pipeline is none of ours"

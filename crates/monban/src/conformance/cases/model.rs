@@ -120,7 +120,7 @@ impl<'a> World<'a> {
     }
 
     fn moves_time(&self) -> bool {
-        self.stage.slack().is_zero()
+        self.stage.moves_time()
     }
 
     /// What lingers for long must be evicted in the end.
@@ -160,8 +160,11 @@ impl<'a> World<'a> {
             _ => Mode::Permits { n: 1, of: 3 },
         };
         let mut claim = self.clients[by].claim(key, mode);
-        claim.ttl = self.time(40);
-        if self.random.below(3) == 0 {
+        if self.stage.has_ttl() {
+            claim.ttl = self.time(40);
+        }
+        // With no order promised it must not matter: nobody waits.
+        if self.random.below(3) == 0 || !self.stage.is_fifo() {
             claim.if_busy = IfBusy::Leave;
         }
         Made {
@@ -240,7 +243,8 @@ impl<'a> World<'a> {
         let text = format!("{claim:?} is answered {answer:?}, by the model {right:?}");
         match (answer, right) {
             (Ok(Attempt::Granted(grant)), Ok(Told::Granted { fence, .. })) => {
-                self.told.hear(self.stage, claim, &grant, fence)
+                self.told.hear(self.stage, claim, &grant, fence)?;
+                ensure(self.seated_alone(claim, &grant), text)
             }
             (Ok(Attempt::Busy(busy)), Ok(Told::Busy { ahead })) => {
                 ensure(busy.ahead.is_none_or(|said| said == ahead), text)
@@ -248,6 +252,17 @@ impl<'a> World<'a> {
             (Err(Error::Mismatch { .. }), Err(Error::Mismatch { .. })) => Ok(()),
             _ => Err(Failure::new(text)),
         }
+    }
+
+    /// Whether nobody else who holds the key was told this seat.
+    fn seated_alone(&self, claim: &Claim, grant: &Grant) -> bool {
+        let members = self.model.get(&claim.key).map_or(&[][..], Line::members);
+        let mut others = members.iter().filter(|m| m.claim.id != claim.id);
+        grant.seat.is_none()
+            || others.all(|m| {
+                let told = self.told.of.get(&m.claim.id);
+                told.is_none_or(|(_, seat)| *seat != grant.seat)
+            })
     }
 
     async fn renew(&mut self) -> Verdict {

@@ -88,7 +88,8 @@ impl RedisStore {
         })
     }
 
-    const GUARANTEES: Guarantees = Guarantees {
+    /// What this store promises.
+    pub const GUARANTEES: Guarantees = Guarantees {
         store: "redis",
         exclusion: Exclusion::SinglePrimary,
         order: Order::Fifo,

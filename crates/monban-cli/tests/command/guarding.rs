@@ -1,0 +1,221 @@
+//! What becomes of the command when monban, or the lease, ends.
+
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::{Place, is_alive, wait_until};
+
+#[test]
+fn after_kill_9_of_monban_nobody_gets_the_key_while_the_command_or_its_child_lives() {
+    for round in 0..100 {
+        let place = Place::new();
+        let pids = place.file("pids");
+        // A command and a grandchild, both of which ignore TERM.
+        let script = format!(
+            "trap '' TERM; sh -c \"trap '' TERM; echo \\$\\$ >> '{0}'; sleep 60\" & echo $$ >> '{0}'; wait",
+            pids.display()
+        );
+        let holder = place.start(&["run", "k", "--", "sh", "-c", &script]);
+        let read = || std::fs::read_to_string(&pids).unwrap_or_default();
+        wait_until("both run", || read().lines().count() == 2);
+        let holders: Vec<u32> = read()
+            .lines()
+            .map(|pid| pid.parse().expect("a number"))
+            .collect();
+        let waiter = {
+            let alive = holders
+                .iter()
+                .map(|pid| format!("[ -e /proc/{pid}/cwd ] && echo alive;"));
+            let probe = alive.collect::<String>() + " true";
+            place.start(&["run", "-w", "20", "k", "--", "sh", "-c", &probe])
+        };
+        if round % 2 == 0 {
+            std::thread::sleep(Duration::from_millis(20)); // with and without a waiter already in line
+        }
+        holder.signal(Signal::KILL);
+        let waiter = waiter.end();
+        assert_eq!(
+            (waiter.code, waiter.out.as_str()),
+            (0, ""),
+            "round {round}: {}",
+            waiter.err
+        );
+        for pid in holders {
+            assert!(!is_alive(pid), "round {round}: {pid} lives on");
+        }
+        drop(holder);
+    }
+}
+
+#[test]
+fn a_monban_that_is_stopped_leaves_its_command_protected() {
+    let place = Place::new();
+    let holder = place.hold(&[], "k");
+    holder.running.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(place.run(&["run", "-w", "0.3", "k", "true"]).code, 75);
+    holder.running.signal(Signal::CONT);
+    assert_eq!(holder.let_go().code, 0);
+    assert_eq!(place.run(&["run", "k", "true"]).code, 0);
+}
+
+#[test]
+fn a_daemon_that_the_command_left_behind_does_not_keep_the_key() {
+    let place = Place::new();
+    let pid = place.file("pid");
+    let script = format!(
+        "setsid sleep 60 > /dev/null 2>&1 & echo $! > '{}'",
+        pid.display()
+    );
+    assert_eq!(place.run(&["run", "k", "--", "sh", "-c", &script]).code, 0);
+    let pid: u32 = std::fs::read_to_string(pid)
+        .expect("it ran")
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!(
+        is_alive(pid),
+        "the command's job was done: what it left lives on"
+    );
+    assert_eq!(
+        place.run(&["run", "k", "true"]).code,
+        0,
+        "and the key is free"
+    );
+    let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a number")).expect("a number");
+    rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
+}
+
+#[test]
+fn the_commands_own_end_is_monbans() {
+    let place = Place::new();
+    assert_eq!(place.run(&["run", "k", "--", "sh", "-c", "exit 7"]).code, 7);
+    assert_eq!(
+        place
+            .run(&["run", "k", "--", "sh", "-c", "kill -9 $$"])
+            .code,
+        137
+    );
+    let missing = place.run(&["run", "k", "--", "no-such-command-here"]);
+    assert_eq!(missing.code, 127);
+    assert!(missing.err.contains("no such command"), "{}", missing.err);
+    std::fs::write(place.file("plain"), "text").expect("a file");
+    let plain = place.file("plain");
+    let denied = place.run(&["run", "k", "--", plain.to_str().expect("text")]);
+    assert_eq!(denied.code, 126, "{}", denied.err);
+    assert_eq!(
+        place.run(&["run", "k", "true"]).code,
+        0,
+        "and the key is free"
+    );
+}
+
+#[test]
+fn a_maximum_hold_ends_the_command_with_124() {
+    let place = Place::new();
+    let ended = place.run(&["run", "--max-hold", "0.2", "k", "--", "sleep", "60"]);
+    assert_eq!(ended.code, 124);
+    assert!(ended.err.contains("k was held for 200ms"), "{}", ended.err);
+    let stubborn = place.run(&[
+        "run",
+        "--max-hold",
+        "0.2",
+        "-k",
+        "0.2",
+        "k",
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 1; done",
+    ]);
+    assert_eq!(stubborn.code, 124);
+    assert_eq!(place.run(&["run", "k", "true"]).code, 0);
+}
+
+#[test]
+fn signals_reach_the_command_and_the_key_is_freed() {
+    let place = Place::new();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
+        let holder = place.hold(&[], "k");
+        holder.running.signal(signal);
+        assert_eq!(holder.running.end().code, code);
+        assert_eq!(place.run(&["run", "k", "true"]).code, 0);
+    }
+}
+
+#[test]
+fn a_waiter_that_is_interrupted_leaves_the_line_and_ends_by_the_signal() {
+    let place = Place::new();
+    let holder = place.hold(&[], "k");
+    let waiter = place.start(&["run", "-w", "forever", "k", "true"]);
+    wait_until("it waits", || {
+        place.run(&["show", "k"]).out.contains("waited for")
+    });
+    waiter.signal(Signal::TERM);
+    assert_eq!(waiter.end().code, -15);
+    assert!(!place.run(&["show", "k"]).out.contains("waited for"));
+    holder.let_go();
+}
+
+#[test]
+fn the_command_sees_key_and_fence_and_its_streams_are_its_own() {
+    let place = Place::new();
+    let fence = || {
+        let ended = place.run(&[
+            "run",
+            "a b",
+            "--",
+            "sh",
+            "-c",
+            "echo \"$MONBAN_KEY $MONBAN_FENCE\"; echo e >&2",
+        ]);
+        assert_eq!(ended.err, "e\n");
+        let (key, fence) = ended
+            .out
+            .trim()
+            .rsplit_once(' ')
+            .map(|(k, f)| (k.to_owned(), f.to_owned()))
+            .expect("two");
+        assert_eq!(key, "a b");
+        fence.parse::<i64>().expect("a number")
+    };
+    let (one, two) = (fence(), fence());
+    assert!(one > 0 && two > one);
+    let mut child = place.monban(&["run", "k", "cat"]);
+    child.stdin(std::process::Stdio::piped());
+    let mut child = child.spawn().expect("monban starts");
+    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"through\n")
+        .expect("written");
+    assert_eq!(
+        child.wait_with_output().expect("ended").stdout,
+        b"through\n"
+    );
+}
+
+#[test]
+fn cron_with_an_empty_environment_and_a_shell_get_the_same_lock() {
+    let place = Place::new();
+    let store = format!("--store={}", place.store());
+    let _holder = place.hold(&[], "k");
+    let cron = Command::new(env!("CARGO_BIN_EXE_monban"))
+        .env_clear()
+        .args([&store, "run", "k", "--", "true"])
+        .output()
+        .expect("monban starts");
+    assert_eq!(cron.status.code(), Some(75));
+    // Without a store: the directory is that of the user, not that of HOME.
+    let default = |home: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_monban"))
+            .env_clear()
+            .env("HOME", home)
+            .args(["show", "no-such-key"])
+            .output()
+            .expect("monban starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
+    };
+    let (one, two) = (default("/nonexistent"), default("/"));
+    assert_eq!(one, two);
+}

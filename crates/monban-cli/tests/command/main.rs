@@ -1,0 +1,9 @@
+//! The command as its users meet it: real processes over the file store.
+
+mod busy;
+mod every;
+mod guarding;
+mod input;
+mod listing;
+mod many;
+mod support;

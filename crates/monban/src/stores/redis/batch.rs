@@ -135,7 +135,7 @@ pub(super) fn check(claim: &Claim) -> Result<()> {
 }
 
 /// No shorter than this: what is asked again waits behind what was asked before, on the same connection.
-const SHORTEST: Duration = Duration::from_millis(250);
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// How long to wait for the answer: the store's bound, or less where a TTL leaves less time to ask again.
 pub(super) fn patience<'a>(bound: Duration, claims: impl Iterator<Item = &'a Claim>) -> Duration {

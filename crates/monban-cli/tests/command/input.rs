@@ -50,7 +50,7 @@ fn input_that_cannot_be_used_is_named() {
         &place,
         &run(&["--store", "file:relative", "k"]),
         64,
-        "absolute",
+        "from the root",
     );
     refused(&place, &["run", "k"], 64, "COMMAND");
     refused(&place, &["walk", "k"], 64, "walk");

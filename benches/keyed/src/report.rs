@@ -73,7 +73,7 @@ pub fn header(rounds: usize) -> String {
         "# The keyed mutex beside its peers\n\n\
          Command: `cargo run --release -p bench-keyed`. {processors} x {model}, Linux {}, {}; load {}.\n\
          {}. Seed {SEED:#x}; {rounds} rounds, all peers in each, after one to warm up.\n\
-         Nanoseconds per lock and unlock; a key is a `String` of 16 bytes.\n\
+         Nanoseconds of processor time, of all threads, per lock and unlock; a key is a `String` of 16 bytes.\n\
          Other work on the machine only ever adds, so the best of a peer says more than its median where they differ.\n",
         kernel.trim(),
         rustc(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::contract::Guarantees;
 use crate::data::{Error, Result};
 use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
@@ -84,6 +85,17 @@ fn left_out(feature: &str) -> Error {
         "chosen",
         format!("this build leaves it out; build with feature `{feature}`"),
     )
+}
+
+/// What the stores of this build promise, without asking any of them.
+#[must_use]
+pub fn all_guarantees() -> Vec<Guarantees> {
+    vec![
+        MemoryStore::GUARANTEES,
+        FileStore::GUARANTEES,
+        #[cfg(feature = "redis")]
+        crate::stores::redis::RedisStore::GUARANTEES,
+    ]
 }
 
 /// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.

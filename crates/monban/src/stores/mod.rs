@@ -4,11 +4,3 @@ pub mod file;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod redis;
-
-use crate::contract::Guarantees;
-
-/// What the stores of this build promise, without asking any of them.
-#[must_use]
-pub fn all_guarantees() -> Vec<Guarantees> {
-    vec![memory::MemoryStore::GUARANTEES, file::FileStore::GUARANTEES]
-}

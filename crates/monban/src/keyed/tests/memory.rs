@@ -1,3 +1,5 @@
+//! What is left of keys: nothing, and tables of the size that is needed.
+
 use std::cell::Cell;
 use std::task::Waker;
 

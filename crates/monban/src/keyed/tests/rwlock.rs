@@ -1,3 +1,5 @@
+//! Readers and writers in one line.
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Permits: so many at once, in order.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Several keys at once, and a lock that gives up.
+
 use std::future::{pending, ready};
 use std::sync::Arc;
 

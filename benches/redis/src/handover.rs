@@ -4,7 +4,6 @@
 //! any time. The gap runs from the beginning of a release to the next grant of another. Each client pauses between its tries as it
 //! does by itself. Overlapping holders are an error here, not a figure.
 
-use std::fmt::Write as _;
 use std::thread;
 use std::time::Duration;
 
@@ -61,7 +60,7 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
         for peer in bench.peers(NAMES) {
             eprintln!("  {} {waiting}", peer.client.name);
             let (stays, span, seen) = race(bench, peer, waiting)?;
-            row(&mut text, peer.client.name, waiting, &stays, span, &seen)?;
+            text.push_str(&row(peer.client.name, waiting, &stays, span, &seen)?);
         }
     }
     text.push_str(
@@ -141,14 +140,7 @@ fn notes(worker: usize, answer: &str) -> Outcome<Vec<Stay>> {
     Ok(stays)
 }
 
-fn row(
-    text: &mut String,
-    name: &str,
-    waiting: usize,
-    stays: &[Stay],
-    span: Span,
-    seen: &Seen,
-) -> Outcome {
+fn row(name: &str, waiting: usize, stays: &[Stay], span: Span, seen: &Seen) -> Outcome<String> {
     let mut held: Vec<Stay> = stays.iter().filter(|stay| stay.from > 0).copied().collect();
     held.sort_unstable_by_key(|stay| stay.from);
     let gaps = gaps(&held, span)?;
@@ -158,16 +150,14 @@ fn row(
         .filter(|stay| stay.from > span.timed && stay.from <= span.end)
         .count();
     let commands = seen.values().sum::<usize>() as f64 / watched as f64;
-    writeln!(
-        text,
-        "| {waiting} | {name} | {} | {:.2} ms | {:.2} ms | {commands:.1} | {:.1} | {} |",
+    Ok(format!(
+        "| {waiting} | {name} | {} | {:.2} ms | {:.2} ms | {commands:.1} | {:.1} | {} |\n",
         gaps.len(),
         mean(&gaps) / 1e6,
         quantile(&gaps, 0.99) / 1e6,
         quantile(&waits, 1.0) / mean(&waits),
         server::shown(seen, watched as f64),
-    )?;
-    Ok(())
+    ))
 }
 
 /// From each beginning of a release to the next grant, in ns.

@@ -16,7 +16,7 @@ fn monban() -> PathBuf {
         build.env_remove(name);
     }
     assert!(
-        build.status().unwrap().success(),
+        build.status().expect("cargo").success(),
         "the command does not build"
     );
     Path::new(env!("CARGO_BIN_EXE_interop-client")).with_file_name("monban")

@@ -1,7 +1,10 @@
 //! monban and another client on one key of one real server: each refuses the other, waits for the other, and counts
 //! with the other without a loss; and nothing is left behind.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know as such")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not know as such"
+)]
 
 use std::fs;
 use std::path::Path;

@@ -104,18 +104,29 @@ impl Leaving {
 
 impl Engine {
     /// Releases in the background, or at once where the store is local.
-    pub(crate) fn leave(self: &Arc<Self>, mut leaving: Leaving) {
+    pub(crate) fn leave(self: &Arc<Self>, leaving: Leaving) {
+        self.leave_all(std::iter::once(leaving));
+    }
+
+    /// As [`leave`](Self::leave), for several claims that travel together.
+    pub(crate) fn leave_all(self: &Arc<Self>, all: impl IntoIterator<Item = Leaving>) {
         if self.reach == Reach::Local {
-            return self.leave_now(leaving);
+            return all.into_iter().for_each(|leaving| self.leave_now(leaving));
         }
-        if !leaving.counted {
-            leaving.counted = true;
-            self.pending.fetch_add(1, Ordering::AcqRel);
+        let keeper_is_there = self.keeper().is_ok();
+        // One lock for all: the keeper must not set off with the first of them.
+        let mut inbox = lock(&self.inbox);
+        for mut leaving in all {
+            if !leaving.counted {
+                leaving.counted = true;
+                self.pending.fetch_add(1, Ordering::AcqRel);
+            }
+            match keeper_is_there {
+                true => inbox.leaves.push(leaving),
+                false => self.settle_one(),
+            }
         }
-        if self.keeper().is_err() {
-            return self.settle_one();
-        }
-        lock(&self.inbox).leaves.push(leaving);
+        drop(inbox);
         self.work.notify_one();
     }
 

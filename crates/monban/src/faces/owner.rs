@@ -139,6 +139,14 @@ impl Owner {
         self.wait(&lock.writer, Patience::Forever).await
     }
 
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     async fn wait(&self, request: &Request, patience: Patience) -> Result<Reentrant> {
         let entered = self.enter(request, patience).await?;
         Ok(entered.expect("only a try ends without a lease or an error"))

@@ -24,7 +24,7 @@ const SUITES: &[Suite] = &[Suite {
     name: "workspace",
     cargo: &["test", "--workspace", "--all-features"],
     variables: &[],
-    services: &["redis"],
+    services: &["redis", "postgres", "sqlite"],
 }];
 
 /// `cargo xtask test [--no-services] [FILTER]`.

@@ -11,11 +11,24 @@ fn a_job_that_is_started_twice_runs_once_and_the_second_says_who_runs_it() {
     let holder = place.hold(&[], "main:hello");
     let second = place.run(&["run", "main:hello", "--", "echo", "ran"]);
     assert_eq!((second.code, second.out.as_str()), (75, ""));
-    assert!(second.err.contains("Another process is already running main:hello"), "{}", second.err);
-    assert!(second.err.contains(&format!("pid {}", holder.running.id())), "{}", second.err);
+    assert!(
+        second
+            .err
+            .contains("Another process is already running main:hello"),
+        "{}",
+        second.err
+    );
+    assert!(
+        second.err.contains(&format!("pid {}", holder.running.id())),
+        "{}",
+        second.err
+    );
     assert!(second.err.contains("this host only"), "{}", second.err);
     assert_eq!(holder.let_go().code, 0);
-    assert_eq!(place.run(&["run", "main:hello", "--", "echo", "ran"]).out, "ran\n");
+    assert_eq!(
+        place.run(&["run", "main:hello", "--", "echo", "ran"]).out,
+        "ran\n"
+    );
 }
 
 #[test]
@@ -43,7 +56,12 @@ fn a_waiter_runs_when_the_holder_ends() {
     assert!(waiter.is_running());
     holder.let_go();
     let waiter = waiter.end();
-    assert_eq!((waiter.code, waiter.out.as_str()), (0, "ran\n"), "{}", waiter.err);
+    assert_eq!(
+        (waiter.code, waiter.out.as_str()),
+        (0, "ran\n"),
+        "{}",
+        waiter.err
+    );
 }
 
 #[test]
@@ -54,7 +72,11 @@ fn a_waiter_gives_up_in_time() {
     let waiter = place.run(&["run", "-w", "0.3", "k", "true"]);
     assert_eq!(waiter.code, 75);
     assert!(start.elapsed() >= Duration::from_millis(300));
-    assert!(waiter.err.contains("Another process is already running k"), "{}", waiter.err);
+    assert!(
+        waiter.err.contains("Another process is already running k"),
+        "{}",
+        waiter.err
+    );
 }
 
 #[test]
@@ -76,7 +98,10 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
         assert_eq!(waiter.code, 0, "{}", waiter.err);
     }
     let order = std::fs::read_to_string(log).expect("they ran");
-    assert_eq!(order.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3", "4", "5"]);
+    assert_eq!(
+        order.split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2", "3", "4", "5"]
+    );
 }
 
 #[test]
@@ -97,7 +122,8 @@ fn of_three_at_once_two_permits_let_two_run_with_seats_of_their_own() {
     let place = Place::new();
     let seats = place.file("seats");
     let script = format!("echo $MONBAN_SEAT >> '{}'; sleep 0.5", seats.display());
-    let runs = [(); 3].map(|()| place.start(&["run", "--permits", "1/2", "k", "--", "sh", "-c", &script]));
+    let runs =
+        [(); 3].map(|()| place.start(&["run", "--permits", "1/2", "k", "--", "sh", "-c", &script]));
     let mut codes = runs.map(|run| run.end().code);
     codes.sort_unstable();
     assert_eq!(codes, [0, 0, 75]);
@@ -117,8 +143,14 @@ fn flock_and_monban_exclude_each_other() {
     let place = Place::new();
     assert_eq!(place.run(&["run", "k", "true"]).code, 0); // makes the directory
     let file = place.locks().join("k.lock");
-    let mut flock = Command::new("flock").arg(&file).args(["sleep", "60"]).spawn().expect("flock");
-    wait_until("flock has it", || place.run(&["run", "k", "true"]).code == 75);
+    let mut flock = Command::new("flock")
+        .arg(&file)
+        .args(["sleep", "60"])
+        .spawn()
+        .expect("flock");
+    wait_until("flock has it", || {
+        place.run(&["run", "k", "true"]).code == 75
+    });
     let busy = place.run(&["run", "k", "true"]);
     assert!(busy.err.contains("not monban"), "{}", busy.err);
     let mut waiter = place.start(&["run", "-w", "30", "k", "--", "echo", "ran"]);
@@ -128,18 +160,35 @@ fn flock_and_monban_exclude_each_other() {
     assert_eq!(waiter.end().out, "ran\n");
 
     let holder = place.hold(&[], "k");
-    let refused = Command::new("flock").arg("-n").arg(&file).arg("true").status().expect("flock");
+    let refused = Command::new("flock")
+        .arg("-n")
+        .arg(&file)
+        .arg("true")
+        .status()
+        .expect("flock");
     assert_eq!(refused.code(), Some(1));
     holder.let_go();
-    let free = Command::new("flock").arg("-n").arg(&file).arg("true").status().expect("flock");
+    let free = Command::new("flock")
+        .arg("-n")
+        .arg(&file)
+        .arg("true")
+        .status()
+        .expect("flock");
     assert!(free.success());
 }
 
 /// Ends flock and the sleep that it started, which has the lock's descriptor too.
 fn end_group_of(flock: &mut std::process::Child) {
     let children = format!("/proc/{0}/task/{0}/children", flock.id());
-    for pid in std::fs::read_to_string(children).expect("it runs").split_whitespace() {
-        let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a number");
+    for pid in std::fs::read_to_string(children)
+        .expect("it runs")
+        .split_whitespace()
+    {
+        let pid = pid
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .expect("a number");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
     flock.wait().expect("it was started");

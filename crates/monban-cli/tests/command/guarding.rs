@@ -20,9 +20,14 @@ fn after_kill_9_of_monban_nobody_gets_the_key_while_the_command_or_its_child_liv
         let holder = place.start(&["run", "k", "--", "sh", "-c", &script]);
         let read = || std::fs::read_to_string(&pids).unwrap_or_default();
         wait_until("both run", || read().lines().count() == 2);
-        let holders: Vec<u32> = read().lines().map(|pid| pid.parse().expect("a number")).collect();
+        let holders: Vec<u32> = read()
+            .lines()
+            .map(|pid| pid.parse().expect("a number"))
+            .collect();
         let waiter = {
-            let alive = holders.iter().map(|pid| format!("[ -e /proc/{pid}/cwd ] && echo alive;"));
+            let alive = holders
+                .iter()
+                .map(|pid| format!("[ -e /proc/{pid}/cwd ] && echo alive;"));
             let probe = alive.collect::<String>() + " true";
             place.start(&["run", "-w", "20", "k", "--", "sh", "-c", &probe])
         };
@@ -31,7 +36,12 @@ fn after_kill_9_of_monban_nobody_gets_the_key_while_the_command_or_its_child_liv
         }
         holder.signal(Signal::KILL);
         let waiter = waiter.end();
-        assert_eq!((waiter.code, waiter.out.as_str()), (0, ""), "round {round}: {}", waiter.err);
+        assert_eq!(
+            (waiter.code, waiter.out.as_str()),
+            (0, ""),
+            "round {round}: {}",
+            waiter.err
+        );
         for pid in holders {
             assert!(!is_alive(pid), "round {round}: {pid} lives on");
         }
@@ -57,9 +67,20 @@ fn a_daemon_that_the_command_left_behind_does_not_keep_the_key() {
     let pid = place.file("pid");
     let script = format!("setsid sleep 60 & echo $! > '{}'", pid.display());
     assert_eq!(place.run(&["run", "k", "--", "sh", "-c", &script]).code, 0);
-    let pid: u32 = std::fs::read_to_string(pid).expect("it ran").trim().parse().expect("a number");
-    assert!(is_alive(pid), "the command's job was done: what it left lives on");
-    assert_eq!(place.run(&["run", "k", "true"]).code, 0, "and the key is free");
+    let pid: u32 = std::fs::read_to_string(pid)
+        .expect("it ran")
+        .trim()
+        .parse()
+        .expect("a number");
+    assert!(
+        is_alive(pid),
+        "the command's job was done: what it left lives on"
+    );
+    assert_eq!(
+        place.run(&["run", "k", "true"]).code,
+        0,
+        "and the key is free"
+    );
     let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a number")).expect("a number");
     rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
 }
@@ -68,7 +89,12 @@ fn a_daemon_that_the_command_left_behind_does_not_keep_the_key() {
 fn the_commands_own_end_is_monbans() {
     let place = Place::new();
     assert_eq!(place.run(&["run", "k", "--", "sh", "-c", "exit 7"]).code, 7);
-    assert_eq!(place.run(&["run", "k", "--", "sh", "-c", "kill -9 $$"]).code, 137);
+    assert_eq!(
+        place
+            .run(&["run", "k", "--", "sh", "-c", "kill -9 $$"])
+            .code,
+        137
+    );
     let missing = place.run(&["run", "k", "--", "no-such-command-here"]);
     assert_eq!(missing.code, 127);
     assert!(missing.err.contains("no such command"), "{}", missing.err);
@@ -76,7 +102,11 @@ fn the_commands_own_end_is_monbans() {
     let plain = place.file("plain");
     let denied = place.run(&["run", "k", "--", plain.to_str().expect("text")]);
     assert_eq!(denied.code, 126, "{}", denied.err);
-    assert_eq!(place.run(&["run", "k", "true"]).code, 0, "and the key is free");
+    assert_eq!(
+        place.run(&["run", "k", "true"]).code,
+        0,
+        "and the key is free"
+    );
 }
 
 #[test]
@@ -86,7 +116,16 @@ fn a_maximum_hold_ends_the_command_with_124() {
     assert_eq!(ended.code, 124);
     assert!(ended.err.contains("k was held for 200ms"), "{}", ended.err);
     let stubborn = place.run(&[
-        "run", "--max-hold", "0.2", "-k", "0.2", "k", "--", "sh", "-c", "trap '' TERM; while :; do sleep 1; done",
+        "run",
+        "--max-hold",
+        "0.2",
+        "-k",
+        "0.2",
+        "k",
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; while :; do sleep 1; done",
     ]);
     assert_eq!(stubborn.code, 124);
     assert_eq!(place.run(&["run", "k", "true"]).code, 0);
@@ -108,7 +147,9 @@ fn a_waiter_that_is_interrupted_leaves_the_line_and_ends_by_the_signal() {
     let place = Place::new();
     let holder = place.hold(&[], "k");
     let waiter = place.start(&["run", "-w", "forever", "k", "true"]);
-    wait_until("it waits", || place.run(&["show", "k"]).out.contains("waited for"));
+    wait_until("it waits", || {
+        place.run(&["show", "k"]).out.contains("waited for")
+    });
     waiter.signal(Signal::TERM);
     assert_eq!(waiter.end().code, -15);
     assert!(!place.run(&["show", "k"]).out.contains("waited for"));
@@ -119,9 +160,21 @@ fn a_waiter_that_is_interrupted_leaves_the_line_and_ends_by_the_signal() {
 fn the_command_sees_key_and_fence_and_its_streams_are_its_own() {
     let place = Place::new();
     let fence = || {
-        let ended = place.run(&["run", "a b", "--", "sh", "-c", "echo \"$MONBAN_KEY $MONBAN_FENCE\"; echo e >&2"]);
+        let ended = place.run(&[
+            "run",
+            "a b",
+            "--",
+            "sh",
+            "-c",
+            "echo \"$MONBAN_KEY $MONBAN_FENCE\"; echo e >&2",
+        ]);
         assert_eq!(ended.err, "e\n");
-        let (key, fence) = ended.out.trim().rsplit_once(' ').map(|(k, f)| (k.to_owned(), f.to_owned())).expect("two");
+        let (key, fence) = ended
+            .out
+            .trim()
+            .rsplit_once(' ')
+            .map(|(k, f)| (k.to_owned(), f.to_owned()))
+            .expect("two");
         assert_eq!(key, "a b");
         fence.parse::<i64>().expect("a number")
     };
@@ -130,8 +183,12 @@ fn the_command_sees_key_and_fence_and_its_streams_are_its_own() {
     let mut child = place.monban(&["run", "k", "cat"]);
     child.stdin(std::process::Stdio::piped());
     let mut child = child.spawn().expect("monban starts");
-    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"through\n").expect("written");
-    assert_eq!(child.wait_with_output().expect("ended").stdout, b"through\n");
+    std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), b"through\n")
+        .expect("written");
+    assert_eq!(
+        child.wait_with_output().expect("ended").stdout,
+        b"through\n"
+    );
 }
 
 #[test]
@@ -153,7 +210,8 @@ fn cron_with_an_empty_environment_and_a_shell_get_the_same_lock() {
             .args(["show", "no-such-key"])
             .output()
             .expect("monban starts");
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+        String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr)
     };
     let (one, two) = (default("/nonexistent"), default("/"));
     assert_eq!(one, two);

@@ -7,8 +7,17 @@ use crate::support::Place;
 #[track_caller]
 fn refused(place: &Place, arguments: &[&str], code: i32, says: &str) {
     let ended = place.run(arguments);
-    assert_eq!((ended.code, ended.out.as_str()), (code, ""), "{}", ended.err);
-    assert!(ended.err.contains(says), "{says:?} is not in: {}", ended.err);
+    assert_eq!(
+        (ended.code, ended.out.as_str()),
+        (code, ""),
+        "{}",
+        ended.err
+    );
+    assert!(
+        ended.err.contains(says),
+        "{says:?} is not in: {}",
+        ended.err
+    );
 }
 
 #[test]
@@ -18,7 +27,12 @@ fn input_that_cannot_be_used_is_named() {
     let run = |arguments: &[&'static str]| [&["run"], arguments, &echo].concat();
     refused(&place, &run(&[""]), 64, "the key is empty");
     let long = "k".repeat(1025);
-    refused(&place, &["run", &long, "--", "echo", "ran"], 64, "1025 bytes");
+    refused(
+        &place,
+        &["run", &long, "--", "echo", "ran"],
+        64,
+        "1025 bytes",
+    );
     refused(&place, &run(&["--ttl", "0", "k"]), 64, "zero");
     refused(&place, &run(&["--ttl", "0.5", "k"]), 64, "at least 1s");
     refused(&place, &run(&["--every", "0s", "k"]), 64, "zero");
@@ -27,7 +41,12 @@ fn input_that_cannot_be_used_is_named() {
     refused(&place, &run(&["--permits", "0/2", "k"]), 64, "at least 1");
     refused(&place, &run(&["--store", "gopher://h", "k"]), 64, "gopher");
     refused(&place, &run(&["--store", "nonsense", "k"]), 64, "nonsense");
-    refused(&place, &run(&["--store", "file:relative", "k"]), 64, "absolute");
+    refused(
+        &place,
+        &run(&["--store", "file:relative", "k"]),
+        64,
+        "absolute",
+    );
     refused(&place, &["run", "k"], 64, "COMMAND");
     refused(&place, &["walk", "k"], 64, "walk");
     refused(&place, &["release", "k"], 64, "--id");
@@ -36,7 +55,11 @@ fn input_that_cannot_be_used_is_named() {
 #[test]
 fn a_password_in_the_url_is_not_printed() {
     let place = Place::new();
-    for store in ["gopher://u:s3cret@h", "s3cret@h", "redis://u:s3cret@127.0.0.1:1/0?nonsense=1"] {
+    for store in [
+        "gopher://u:s3cret@h",
+        "s3cret@h",
+        "redis://u:s3cret@127.0.0.1:1/0?nonsense=1",
+    ] {
         let ended = place.run(&["--store", store, "run", "k", "--", "echo", "ran"]);
         assert_ne!(ended.code, 0);
         assert_eq!(ended.out, "");
@@ -66,13 +89,33 @@ fn a_lock_file_that_is_not_a_plain_file_is_refused() {
     let lock = |key: &str| place.locks().join(format!("{key}.lock"));
     std::fs::write(place.file("target"), "precious").expect("written");
     symlink(place.file("target"), lock("linked")).expect("linked");
-    refused(&place, &["run", "linked", "--", "echo", "ran"], 69, "linked.lock");
+    refused(
+        &place,
+        &["run", "linked", "--", "echo", "ran"],
+        69,
+        "linked.lock",
+    );
     std::fs::create_dir(lock("dir")).expect("made");
     refused(&place, &["run", "dir", "--", "echo", "ran"], 69, "dir.lock");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, lock("fifo"), rustix::fs::FileType::Fifo, mode, 0).expect("made");
-    refused(&place, &["run", "fifo", "--", "echo", "ran"], 69, "fifo.lock");
-    assert_eq!(std::fs::read(place.file("target")).expect("there"), b"precious");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        lock("fifo"),
+        rustix::fs::FileType::Fifo,
+        mode,
+        0,
+    )
+    .expect("made");
+    refused(
+        &place,
+        &["run", "fifo", "--", "echo", "ran"],
+        69,
+        "fifo.lock",
+    );
+    assert_eq!(
+        std::fs::read(place.file("target")).expect("there"),
+        b"precious"
+    );
     // A file that somebody else made for flock is used, and left as it is.
     std::fs::write(lock("foreign"), "theirs").expect("written");
     std::fs::set_permissions(lock("foreign"), PermissionsExt::from_mode(0o600)).expect("set");
@@ -85,8 +128,14 @@ fn a_holder_cannot_be_freed_by_hand_on_files_and_monban_says_why() {
     let place = Place::new();
     let _holder = place.hold(&[], "k");
     let line = place.run(&["ls", "--json"]).out;
-    let entry: serde_json::Value = serde_json::from_str(line.lines().next().expect("one")).expect("JSON");
+    let entry: serde_json::Value =
+        serde_json::from_str(line.lines().next().expect("one")).expect("JSON");
     let id = entry["id"].as_str().expect("an id");
     refused(&place, &["release", "k", "--id", id], 64, "file store");
-    refused(&place, &["release", "k", "--id", "000000000000"], 64, "no claim");
+    refused(
+        &place,
+        &["release", "k", "--id", "000000000000"],
+        64,
+        "no claim",
+    );
 }

@@ -10,12 +10,20 @@ fn holders_and_waiters_are_listed_in_order() {
     let holder = place.hold(&["--label", "nightly report"], "k");
     let _other = place.hold(&["-s"], "other");
     let waiter = place.start(&["run", "-w", "forever", "k", "true"]);
-    wait_until("it waits", || place.run(&["show", "k"]).out.contains("1 ahead"));
+    wait_until("it waits", || {
+        place.run(&["show", "k"]).out.contains("1 ahead")
+    });
     let show = place.run(&["show", "k"]).out;
     let lines: Vec<_> = show.lines().collect();
     assert_eq!(lines.len(), 3, "{show}");
-    assert!(lines[1].contains("held") && lines[1].contains("(nightly report)"), "{show}");
-    assert!(lines[1].contains(&format!("pid {}", holder.running.id())), "{show}");
+    assert!(
+        lines[1].contains("held") && lines[1].contains("(nightly report)"),
+        "{show}"
+    );
+    assert!(
+        lines[1].contains(&format!("pid {}", holder.running.id())),
+        "{show}"
+    );
     assert!(lines[1].contains("fence "), "{show}");
     assert!(lines[2].contains(&format!("pid {}", waiter.id())), "{show}");
     let json = place.run(&["show", "--json", "k"]).out;
@@ -40,7 +48,10 @@ fn what_could_mislead_a_terminal_is_escaped() {
     for arguments in [&["ls"][..], &["show", key][..], &["run", key, "true"][..]] {
         let ended = place.run(arguments);
         let all = ended.out + &ended.err;
-        assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}') && !all.contains('\u{7}'), "{all:?}");
+        assert!(
+            !all.contains('\u{1b}') && !all.contains('\u{202e}') && !all.contains('\u{7}'),
+            "{all:?}"
+        );
         assert!(all.contains("\\u{1b}[2J\\u{202e}"), "{all}");
     }
 }
@@ -50,7 +61,15 @@ fn keys_of_any_bytes_are_kept_apart() {
     use std::os::unix::ffi::OsStrExt;
     let place = Place::new();
     let odd = std::ffi::OsStr::from_bytes(b"\xff/../%2F\n");
-    let run = |key: &std::ffi::OsStr| place.monban(&["run"]).arg(key).arg("true").status().expect("starts").code();
+    let run = |key: &std::ffi::OsStr| {
+        place
+            .monban(&["run"])
+            .arg(key)
+            .arg("true")
+            .status()
+            .expect("starts")
+            .code()
+    };
     assert_eq!(run(odd), Some(0));
     let _holder = place.hold(&[], "..");
     assert_eq!(run(odd), Some(0));
@@ -65,7 +84,10 @@ fn promises_and_completions_are_printed() {
     let place = Place::new();
     let text = place.run(&["guarantees"]).out;
     assert!(text.contains("file (files in"), "{text}");
-    assert!(text.contains("kept by the kernel") && text.contains("There is no TTL"), "{text}");
+    assert!(
+        text.contains("kept by the kernel") && text.contains("There is no TTL"),
+        "{text}"
+    );
     let all = place.run(&["guarantees", "--all", "--markdown"]).out;
     assert!(all.contains("| file | Host | Fifo | Process |"), "{all}");
     assert!(all.contains("| memory | Process |"), "{all}");
@@ -74,5 +96,9 @@ fn promises_and_completions_are_printed() {
     }
     let help = place.run(&["run", "--help"]);
     assert_eq!(help.code, 0);
-    assert!(help.out.contains("--every") && help.out.contains("--max-hold"), "{}", help.out);
+    assert!(
+        help.out.contains("--every") && help.out.contains("--max-hold"),
+        "{}",
+        help.out
+    );
 }

@@ -8,7 +8,10 @@ fn fifty_processes_lose_no_update_of_a_counter_that_is_not_atomic() {
     let place = Place::new();
     let counter = place.file("counter");
     std::fs::write(&counter, "0").expect("written");
-    let script = format!("n=$(cat '{0}'); sleep 0.002; echo $((n + 1)) > '{0}'", counter.display());
+    let script = format!(
+        "n=$(cat '{0}'); sleep 0.002; echo $((n + 1)) > '{0}'",
+        counter.display()
+    );
     let runs: Vec<_> = (0..50)
         .map(|_| place.start(&["run", "-w", "120", "k", "--", "sh", "-c", &script]))
         .collect();
@@ -16,7 +19,10 @@ fn fifty_processes_lose_no_update_of_a_counter_that_is_not_atomic() {
         let run = run.end();
         assert_eq!(run.code, 0, "{}", run.err);
     }
-    assert_eq!(std::fs::read_to_string(counter).expect("there").trim(), "50");
+    assert_eq!(
+        std::fs::read_to_string(counter).expect("there").trim(),
+        "50"
+    );
 }
 
 #[test]
@@ -28,12 +34,17 @@ fn two_hundred_waiting_processes_are_all_served() {
     let runs: Vec<_> = (0..200)
         .map(|_| place.start(&["run", "-w", "300", "k", "--", "sh", "-c", &script]))
         .collect();
-    wait_until("all wait", || place.run(&["show", "k"]).out.matches("waited for").count() == 200);
+    wait_until("all wait", || {
+        place.run(&["show", "k"]).out.matches("waited for").count() == 200
+    });
     holder.let_go();
     for run in runs {
         let run = run.end();
         assert_eq!(run.code, 0, "{}", run.err);
     }
-    assert_eq!(std::fs::read_to_string(log).expect("there").lines().count(), 200);
+    assert_eq!(
+        std::fs::read_to_string(log).expect("there").lines().count(),
+        200
+    );
     assert_eq!(place.run(&["ls"]).out, "");
 }

@@ -20,7 +20,9 @@ pub(crate) struct Ended {
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+        Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        }
     }
 
     pub(crate) fn locks(&self) -> PathBuf {
@@ -64,11 +66,18 @@ impl Place {
     /// Starts a holder of the key that runs until it is let go, and waits until it holds.
     pub(crate) fn hold(&self, options: &[&str], key: &str) -> Holder<'_> {
         let sign = self.file(&format!("held-{}", unique()));
-        let script = format!("touch '{0}'; while [ -e '{0}' ]; do sleep 0.01; done", sign.display());
+        let script = format!(
+            "touch '{0}'; while [ -e '{0}' ]; do sleep 0.01; done",
+            sign.display()
+        );
         let arguments: Vec<&str> = [&["run"], options, &[key, "--", "sh", "-c", &script]].concat();
         let running = self.start(&arguments);
         wait_until("the holder runs", || sign.exists());
-        Holder { _place: self, sign, running }
+        Holder {
+            _place: self,
+            sign,
+            running,
+        }
     }
 }
 
@@ -101,11 +110,18 @@ impl Running {
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.0.as_mut().expect("it was not ended").try_wait().expect("it was started").is_none()
+        self.0
+            .as_mut()
+            .expect("it was not ended")
+            .try_wait()
+            .expect("it was started")
+            .is_none()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let pid = i32::try_from(self.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(self.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a process number"), signal).expect("it is there");
     }
 }
@@ -145,6 +161,10 @@ pub(crate) fn unique() -> u64 {
 
 /// Whether a process is there and not a zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.starts_with(" Z"))
+    })
 }

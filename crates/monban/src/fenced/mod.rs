@@ -28,9 +28,6 @@ pub mod sql;
 #[cfg(feature = "tower")]
 mod tower;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -16,12 +16,14 @@ type KeyedTasks = keyed_lock::r#async::KeyedLock<String>;
 type Floor = parking_lot::Mutex<()>;
 type FloorTasks = tokio::sync::Mutex<()>;
 
+const ROUNDS: usize = 51;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        [] => table(15),
-        ["--rounds", rounds] => table(rounds.parse().unwrap_or(15)),
+        [] => table(ROUNDS),
+        ["--rounds", rounds] => table(rounds.parse().unwrap_or(ROUNDS)),
         ["counts", ref rest @ ..] => counts::main(rest),
         _ => {
             eprintln!("usage: bench-keyed [--rounds N] | counts [--check | --update]");

@@ -10,6 +10,10 @@ use lockmap::LockMap;
 use monban::keyed::{KeyedMutex, KeyedMutexGuard};
 
 /// Takes a key on a thread.
+#[expect(
+    clippy::ptr_arg,
+    reason = "half of the peers take a `String`, which is cloned"
+)]
 pub trait Blocking: Sync + Send + Sized + 'static {
     /// What holds the key.
     type Guard<'a>;
@@ -20,6 +24,10 @@ pub trait Blocking: Sync + Send + Sized + 'static {
 }
 
 /// Takes a key in a task.
+#[expect(
+    clippy::ptr_arg,
+    reason = "half of the peers take a `String`, which is cloned"
+)]
 pub trait Tasks: Sync + Send + Sized + 'static {
     /// What holds the key.
     type Guard<'a>: Send;

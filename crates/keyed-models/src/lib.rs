@@ -2,9 +2,11 @@
 //!
 //! Nothing is built from this but tests: `cargo test -p keyed-models --release`.
 
-// What a model does not use would be reported as dead.
 #![cfg(test)]
+// What a model does not use would be reported as dead.
 #![allow(dead_code, unreachable_pub)]
+// Twice is the point: each checker has its own `sync`.
+#![allow(clippy::duplicate_mod)]
 
 mod loom;
 mod shuttle;

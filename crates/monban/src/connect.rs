@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::contract::Guarantees;
 use crate::data::{Error, Result};
-use crate::engine::Locks;
+use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
+use crate::stores::file::FileStore;
 use crate::stores::memory::MemoryStore;
 
 impl Locks {
@@ -24,6 +26,7 @@ impl Locks {
     /// | `file:` | files in the default directory of this user |
     /// | `file:/var/lib/app/locks` | files in this directory |
     /// | `memory:` | this process only |
+    /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
     ///
     /// # Errors
     ///
@@ -42,28 +45,68 @@ impl Locks {
     }
 }
 
-impl crate::engine::LocksBuilder {
+impl LocksBuilder {
     /// As [`Locks::connect`], with what was chosen.
     ///
     /// # Errors
     ///
     /// As [`Locks::connect`].
     pub async fn connect(self, url: &str) -> Result<Locks> {
-        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(url))?;
+        if let Some(files) = FileStore::from_url(url)? {
+            return self.open(Arc::new(files)).await;
+        }
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| unknown(None))?;
         match scheme {
             "memory" if rest.is_empty() => {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
-            _ => Err(unknown(scheme)),
+            "redis" | "rediss" => redis(self, url).await,
+            _ => Err(unknown(Some(scheme))),
         }
     }
 }
 
-/// The scheme only: the rest may hold a password.
-fn unknown(scheme: &str) -> Error {
-    let scheme = crate::data::printable(scheme.split([':', '/', '@']).next().unwrap_or_default());
-    Error::invalid(format!(
-        "'{scheme}' names no store; use file:/DIRECTORY, memory:, or redis://HOST"
-    ))
+#[cfg(feature = "redis")]
+async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::redis::RedisStore::new(url)?;
+    builder.open(Arc::new(store)).await
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
+    Err(left_out("redis"))
+}
+
+/// Names the feature that would have it.
+#[cfg(not(feature = "redis"))]
+fn left_out(feature: &str) -> Error {
+    Error::unsupported(
+        "chosen",
+        format!("this build leaves it out; build with feature `{feature}`"),
+    )
+}
+
+/// What the stores of this build promise, without asking any of them.
+#[must_use]
+pub fn all_guarantees() -> Vec<Guarantees> {
+    vec![
+        MemoryStore::GUARANTEES,
+        FileStore::GUARANTEES,
+        #[cfg(feature = "redis")]
+        crate::stores::redis::RedisStore::GUARANTEES,
+    ]
+}
+
+/// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
+fn unknown(scheme: Option<&str>) -> Error {
+    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let looks_like_one = |text: &&str| {
+        text.bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+    };
+    match scheme.filter(looks_like_one) {
+        Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
+        None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
 }

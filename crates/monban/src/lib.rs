@@ -14,6 +14,7 @@ pub mod testing;
 #[cfg(feature = "tower")]
 pub mod web;
 
+pub use connect::all_guarantees;
 pub use data::{ClaimId, Claimant, Error, Fence, Key, Loss, Options, Result, Token};
 pub use engine::{Acquire, BusyInfo, Lease, LeaseEvent, LeaseState, Locks, block_on};
 pub use faces::{

@@ -27,11 +27,11 @@ pub(super) fn all(markdown: bool) -> ExitCode {
         print("A promise is worth its condition: both are in each sentence.\n");
         print("| store | exclusion | order | freed by | fences | permits | linger | by hand |");
         print("|---|---|---|---|---|---|---|---|");
-        for promised in monban::stores::all_guarantees() {
+        for promised in monban::all_guarantees() {
             print(&row(&promised));
         }
     }
-    for promised in monban::stores::all_guarantees() {
+    for promised in monban::all_guarantees() {
         print(&format!(
             "{}{}",
             if markdown { "\n## " } else { "" },

@@ -95,11 +95,11 @@ fn command(
         });
         &receiver
     });
-    let locks = opened
-        .files
-        .as_ref()
-        .map(|files| files.held_descriptors(&lease.id()));
-    let locks: Vec<_> = locks.iter().flatten().map(AsFd::as_fd).collect();
+    let locks = match &opened.files {
+        Some(files) => files.held_descriptors(&lease.id())?,
+        None => Vec::new(),
+    };
+    let locks: Vec<_> = locks.iter().map(AsFd::as_fd).collect();
     let job = Job {
         command: &run.command,
         env: environment(lease),

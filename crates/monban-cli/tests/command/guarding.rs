@@ -65,7 +65,10 @@ fn a_monban_that_is_stopped_leaves_its_command_protected() {
 fn a_daemon_that_the_command_left_behind_does_not_keep_the_key() {
     let place = Place::new();
     let pid = place.file("pid");
-    let script = format!("setsid sleep 60 & echo $! > '{}'", pid.display());
+    let script = format!(
+        "setsid sleep 60 > /dev/null 2>&1 & echo $! > '{}'",
+        pid.display()
+    );
     assert_eq!(place.run(&["run", "k", "--", "sh", "-c", &script]).code, 0);
     let pid: u32 = std::fs::read_to_string(pid)
         .expect("it ran")

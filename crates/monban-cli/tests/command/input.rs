@@ -40,7 +40,12 @@ fn input_that_cannot_be_used_is_named() {
     refused(&place, &run(&["--permits", "3/2", "k"]), 64, "at most 2");
     refused(&place, &run(&["--permits", "0/2", "k"]), 64, "at least 1");
     refused(&place, &run(&["--store", "gopher://h", "k"]), 64, "gopher");
-    refused(&place, &run(&["--store", "nonsense", "k"]), 64, "nonsense");
+    refused(
+        &place,
+        &run(&["--store", "nonsense", "k"]),
+        64,
+        "named by a URL",
+    );
     refused(
         &place,
         &run(&["--store", "file:relative", "k"]),

@@ -47,13 +47,6 @@ impl Case {
     }
 }
 
-/// All cases, in the order in which [`run`](super::run) plays them.
-#[must_use]
-pub fn cases() -> &'static [Case] {
-    const CASES: &[Case] = crate::conformance_tests!(@list (@table));
-    CASES
-}
-
 /// Makes one `#[test]` of every case of the conformance suite.
 ///
 /// `subject` is an expression that makes a new [`Subject`](crate::conformance::Subject), evaluated once for
@@ -65,7 +58,7 @@ pub fn cases() -> &'static [Case] {
 #[macro_export]
 macro_rules! conformance_tests {
     (subject: $subject:expr, run: $run:expr $(,)?) => {
-        $crate::conformance_tests! { @list (@tests ($subject) ($run)) }
+        $crate::conformance::conformance_tests! { @list (@tests ($subject) ($run)) }
     };
     (@tests ($subject:expr) ($run:expr) $($group:ident { $($case:ident)* })*) => {
         $($(
@@ -86,7 +79,7 @@ macro_rules! conformance_tests {
         )*)*]
     };
     (@list ($($then:tt)*)) => {
-        $crate::conformance_tests! { $($then)*
+        $crate::conformance::conformance_tests! { $($then)*
             exclusion {
                 a_holder_excludes_every_other_client
                 claims_of_one_client_exclude_each_other
@@ -97,6 +90,7 @@ macro_rules! conformance_tests {
             order {
                 waiting_claims_are_granted_in_the_order_they_came
                 a_newcomer_does_not_overtake
+                a_newcomer_does_not_overtake_when_the_holder_has_died
                 asking_again_keeps_the_place
                 a_place_closes_up_when_its_claim_leaves
                 a_refused_try_leaves_no_trace
@@ -110,6 +104,7 @@ macro_rules! conformance_tests {
                 an_outlived_holder_cannot_harm_its_successor
                 renewal_keeps_a_hold_past_its_ttl
                 asking_again_keeps_a_hold_past_its_ttl
+                renewal_keeps_readers_and_permits_past_their_ttl
                 renewal_keeps_a_waiter_s_place_past_its_ttl
                 renewal_never_acquires
                 every_renewal_starts_the_ttl_anew
@@ -122,6 +117,7 @@ macro_rules! conformance_tests {
                 shares_carry_no_fence
                 the_same_claim_asked_again_is_told_the_same_grant
                 a_new_grant_of_an_old_claim_has_a_new_fence
+                a_claim_outlives_its_connection
             }
             repetition {
                 every_verb_may_be_repeated
@@ -140,6 +136,7 @@ macro_rules! conformance_tests {
             wake {
                 a_waiter_is_woken_by_a_release
                 a_waiter_is_woken_when_the_one_ahead_of_it_left_before
+                all_who_are_let_in_together_are_woken
                 a_refused_try_is_woken_by_a_release
                 a_waiter_knows_when_silence_frees_the_key
                 no_wake_is_lost_between_look_and_release
@@ -183,4 +180,13 @@ macro_rules! conformance_tests {
             }
         }
     };
+}
+
+pub use conformance_tests;
+
+/// All cases, in the order in which [`run`](super::run) plays them.
+#[must_use]
+pub fn cases() -> &'static [Case] {
+    const CASES: &[Case] = conformance_tests!(@list (@table));
+    CASES
 }

@@ -1,7 +1,7 @@
 //! The suite that holds any store to the contract: monban's own, and one of yours.
 //!
 //! A store author implements [`Subject`] (how another client of the same lines is connected, and how time
-//! passes) and runs every case as a test of its own with [`conformance_tests!`](crate::conformance_tests),
+//! passes) and runs every case as a test of its own with [`conformance_tests!`],
 //! or all of them with [`run`]. What a store promises ([`Guarantees`](crate::contract::Guarantees)) selects what is asserted; what it
 //! does not promise is asserted to be refused with `Unsupported`, never skipped.
 //!
@@ -42,13 +42,18 @@
 //! assert!(report.passed(), "{report}");
 //! ```
 //!
-//! As one `#[test]` for each case, each on a new subject, in a test module:
+//! As one `#[test]` for each case, each on a new subject, in a test module of its own:
 //!
-//! ```ignore
-//! monban::conformance_tests! {
-//!     subject: Memory::new(),
-//!     run: |case| runtime().block_on(case),
+//! ```
+//! mod my_store_keeps_the_contract {
+//!     fn run(case: impl Future<Output = ()>) {
+//!         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+//!         runtime.unwrap().block_on(case);
+//!     }
+//!
+//!     monban::conformance_tests! { subject: super::MySubject::new(), run: run }
 //! }
+//! # fn main() {}
 //! ```
 
 #[doc(hidden)]
@@ -63,7 +68,7 @@ mod together;
 #[cfg(test)]
 mod tests;
 
-pub use list::{Case, cases};
+pub use list::{Case, cases, conformance_tests};
 pub use report::{Failure, Outcome, Report};
 #[doc(hidden)]
 pub use stage::Stage;
@@ -78,7 +83,7 @@ pub async fn run(subject: &dyn Subject) -> Report {
     Report::of(outcomes)
 }
 
-/// Runs the case of this name, for [`conformance_tests!`](crate::conformance_tests).
+/// Runs the case of this name, for [`conformance_tests!`].
 ///
 /// # Panics
 ///

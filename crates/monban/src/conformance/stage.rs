@@ -130,6 +130,11 @@ impl<'a> Stage<'a> {
         Duration::from_secs(3_600)
     }
 
+    /// Whether time passes only as the suite commands.
+    pub(super) fn moves_time(&self) -> bool {
+        matches!(self.subject.time(), Time::Manual(_))
+    }
+
     /// How late others may see what happened.
     pub(super) fn slack(&self) -> Duration {
         match self.subject.time() {

@@ -27,6 +27,7 @@ pub(crate) struct Request {
     pub(crate) key: Key,
     pub(crate) mode: Mode,
     pub(crate) options: Options,
+    pub(crate) claimant: Claimant,
 }
 
 /// What is in the way of a claim, for people and for back-off.
@@ -185,18 +186,15 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         retry,
         observer,
     } = plan;
-    let Request {
-        handle,
-        key,
-        mode,
-        options,
-    } = request;
-    let engine = Arc::clone(&handle.engine);
+    let engine = Arc::clone(&request.handle.engine);
     engine.check_open()?;
     let started = engine.clock.now();
     let until = within.map(|limit| started.after(limit));
-    let mut gate = Some(pass_gate(&engine, &key, started, until).await?);
-    let claim = engine.claim(key, mode, &options, IfBusy::Queue);
+    let mut gate = Some(pass_gate(&engine, &request, started, until).await?);
+    let claim = engine.claim(&request, IfBusy::Queue);
+    let Request {
+        handle, options, ..
+    } = request;
     let first = ask(&handle, &claim, &options, &mut gate).await?;
     if let Asked::Lease(lease) = first {
         return Ok(lease);
@@ -217,10 +215,11 @@ async fn acquire(plan: Plan) -> Result<Lease> {
 
 async fn pass_gate(
     engine: &Arc<Engine>,
-    key: &Key,
+    request: &Request,
     started: Tick,
     until: Option<Tick>,
 ) -> Result<GateGuard> {
+    let key = &request.key;
     if let Some(guard) = engine.gate.try_lock_owned(key) {
         return Ok(guard);
     }
@@ -236,7 +235,8 @@ async fn pass_gate(
         Err(Err(error)) => Err(error),
         Err(Ok(())) => {
             let waited = engine.clock.now().since(started);
-            let who = Some(Box::new(Claimant::this_process("waiting in this process")));
+            // Another caller of this process: it is ahead, in the store or on its way there.
+            let who = Some(Box::new(request.claimant.clone()));
             Err(Error::TimedOut {
                 key: key.clone(),
                 waited,
@@ -325,16 +325,13 @@ impl Request {
     /// refuses another.
     pub(crate) async fn attempt(self) -> Result<Result<Lease, BusyInfo>> {
         let Self {
-            handle,
-            key,
-            mode,
-            options,
-        } = self;
+            handle, options, ..
+        } = &self;
         let engine = &handle.engine;
         engine.check_open()?;
-        let mut gate = engine.gate.try_lock_owned(&key);
-        let claim = engine.claim(key, mode, &options, IfBusy::Leave);
-        match ask(&handle, &claim, &options, &mut gate).await? {
+        let mut gate = engine.gate.try_lock_owned(&self.key);
+        let claim = engine.claim(&self, IfBusy::Leave);
+        match ask(handle, &claim, options, &mut gate).await? {
             Asked::Lease(lease) => Ok(Ok(lease)),
             Asked::Busy(busy) => Ok(Err(BusyInfo::from(&busy))),
             Asked::Failed(error) => {

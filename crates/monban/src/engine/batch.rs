@@ -34,10 +34,8 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
         .iter()
         .map(|request| engine.gate.try_lock_owned(&request.key))
         .collect();
-    let claims: Vec<_> = requests
-        .iter()
-        .map(|request| claim(engine, request))
-        .collect();
+    let claim = |request| engine.claim(request, IfBusy::Leave);
+    let claims: Vec<_> = requests.iter().map(claim).collect();
     let parcels = engine.ask_all(&claims).await?;
     let mut answers = Vec::with_capacity(requests.len());
     let mut failed = None;
@@ -62,15 +60,6 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
             Err(error)
         }
     }
-}
-
-fn claim(engine: &Engine, request: &Request) -> Claim {
-    engine.claim(
-        request.key.clone(),
-        request.mode,
-        &request.options,
-        IfBusy::Leave,
-    )
 }
 
 /// Releases leases (of one [`Locks`](super::Locks)) in the background, by one request.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::acquire::Request;
 use super::ask::Ask;
 use super::hold::{End, Hold, lock};
 use super::keeper;
@@ -14,9 +15,7 @@ use super::leave::Leaving;
 use super::schedule::{Look, Schedule};
 use super::wait::woken;
 use crate::contract::{Guarantees, Reach, Store, Wake};
-use crate::data::{
-    Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Mode, Options, ProcessId, Result,
-};
+use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Options, ProcessId, Result};
 use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
 use crate::rule::{Clock, Tick};
 
@@ -35,7 +34,8 @@ pub(crate) struct Engine {
     pub(super) work: Notify,
     guarantees: OnceLock<Guarantees>,
     process: ProcessId,
-    label: String,
+    /// Of claims without a label of their own.
+    claimant: Claimant,
     keeper: OnceLock<tokio::runtime::Handle>,
     starting: Mutex<()>,
     /// No further acquisitions.
@@ -69,7 +69,7 @@ impl Drop for Handle {
 }
 
 impl Engine {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, label: String) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, label: &str) -> Arc<Self> {
         Arc::new(Self {
             reach: store.reach(),
             store,
@@ -80,7 +80,7 @@ impl Engine {
             work: Notify::new(),
             guarantees: OnceLock::new(),
             process: ProcessId::random(),
-            label,
+            claimant: Claimant::this_process(label),
             keeper: OnceLock::new(),
             starting: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -111,15 +111,22 @@ impl Engine {
     }
 
     /// A new claim of this process.
-    pub(crate) fn claim(&self, key: Key, mode: Mode, options: &Options, if_busy: IfBusy) -> Claim {
-        let label = options.label.as_deref().unwrap_or(&self.label);
+    pub(crate) fn claim(&self, request: &Request, if_busy: IfBusy) -> Claim {
         Claim {
-            key,
+            key: request.key.clone(),
             id: ClaimId::random(self.process),
-            mode,
-            ttl: options.ttl,
+            mode: request.mode,
+            ttl: request.options.ttl,
             if_busy,
-            claimant: Claimant::this_process(label),
+            claimant: request.claimant.clone(),
+        }
+    }
+
+    /// Who asks, by these options.
+    pub(crate) fn claimant(&self, options: &Options) -> Claimant {
+        match &options.label {
+            Some(label) => Claimant::this_process(label),
+            None => self.claimant.clone(),
         }
     }
 

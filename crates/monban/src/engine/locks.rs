@@ -58,7 +58,7 @@ impl LocksBuilder {
     ///
     /// What the store's [`open`](Store::open) says.
     pub async fn open(self, store: Arc<dyn Store>) -> Result<Locks> {
-        let engine = Engine::new(store, self.clock, self.label);
+        let engine = Engine::new(store, self.clock, &self.label);
         let handle = Arc::new(Handle { engine });
         handle.engine.open().await?;
         Ok(Locks { handle })
@@ -168,11 +168,13 @@ impl Locks {
                 "a released claim cannot linger there",
             ));
         }
+        let claimant = self.handle.engine.claimant(&options);
         Ok(Request {
             handle: Arc::clone(&self.handle),
             key,
             mode,
             options,
+            claimant,
         })
     }
 

@@ -29,7 +29,7 @@ impl Request {
     pub(crate) async fn look(&self) -> Result<Option<Busy>> {
         let engine = &self.handle.engine;
         engine.check_open()?;
-        let claim = engine.claim(self.key.clone(), self.mode, &self.options, IfBusy::Leave);
+        let claim = engine.claim(self, IfBusy::Leave);
         let (sent, answer) = engine.ask(&claim).await?.open();
         match answer {
             Ok(Attempt::Busy(busy)) => Ok(Some(busy)),

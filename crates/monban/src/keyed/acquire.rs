@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::as_key::AsKey;
 use super::sync;
-use super::table::{Entered, Place, Table};
+use super::table::{Entered, Place, Table, Wish};
 
 /// A granted claim, on its way into a guard.
 #[must_use]
@@ -20,9 +20,7 @@ pub(super) struct Grant<V> {
 /// The wish for a key. It is in line from its first poll until it is granted or dropped.
 pub(super) struct Acquire<'a, 'q, K, V, S, Q: ?Sized> {
     table: &'a Table<K, V, S>,
-    key: &'q Q,
-    hash: u64,
-    permits: u32,
+    wish: Wish<'q, Q>,
     /// The entry's id and our turn, once we are in line.
     waits: Option<(u64, u64)>,
 }
@@ -34,11 +32,10 @@ where
 {
     #[inline]
     pub(super) fn new(table: &'a Table<K, V, S>, key: &'q Q, permits: u32) -> Self {
+        let hash = table.hash(key);
         Self {
             table,
-            key,
-            hash: table.hash(key),
-            permits,
+            wish: Wish { hash, key, permits },
             waits: None,
         }
     }
@@ -46,7 +43,7 @@ where
     /// Takes the key if nobody is before us.
     #[inline]
     pub(super) fn at_once(&self) -> Option<Grant<V>> {
-        match self.table.enter(self.hash, self.key, self.permits, None) {
+        match self.table.enter(&self.wish, None) {
             Entered::Held(id) => Some(self.grant(id, None)),
             Entered::Waits { .. } | Entered::Busy => None,
         }
@@ -58,7 +55,7 @@ where
         let Some((id, turn)) = self.waits else {
             return Poll::Pending;
         };
-        let hash = self.hash;
+        let hash = self.wish.hash;
         let place = Place { hash, id };
         let Some(value) = self.table.granted(place, turn, context.waker()) else {
             return Poll::Pending;
@@ -69,7 +66,7 @@ where
 
     #[inline]
     fn grant(&self, id: u64, value: Option<V>) -> Grant<V> {
-        let hash = self.hash;
+        let hash = self.wish.hash;
         let place = Place { hash, id };
         Grant { place, value }
     }
@@ -151,7 +148,7 @@ where
             return self.ask(context);
         }
         let waker = Some(context.waker());
-        match self.table.enter(self.hash, self.key, self.permits, waker) {
+        match self.table.enter(&self.wish, waker) {
             Entered::Held(id) => Poll::Ready(self.grant(id, None)),
             Entered::Waits { id, turn } => {
                 self.waits = Some((id, turn));
@@ -166,8 +163,9 @@ impl<K, V, S, Q: ?Sized> Drop for Acquire<'_, '_, K, V, S, Q> {
     #[inline]
     fn drop(&mut self) {
         if let Some((id, turn)) = self.waits {
-            let hash = self.hash;
-            self.table.leave(Place { hash, id }, turn, self.permits);
+            let hash = self.wish.hash;
+            self.table
+                .leave(Place { hash, id }, turn, self.wish.permits);
         }
     }
 }

@@ -98,6 +98,10 @@ impl<V> Line<V> {
     }
 
     fn at(&self, turn: u64) -> Option<usize> {
+        // Whoever is before the first has been granted: what is asked most, answered without a search.
+        if self.waiting.front()?.turn > turn {
+            return None;
+        }
         self.waiting
             .binary_search_by_key(&turn, |waiter| waiter.turn)
             .ok()

@@ -14,6 +14,28 @@ use super::sync;
 use super::table::Table;
 
 /// Lets one at a time hold a key, within this process.
+///
+/// A value of type `V` lives behind a key as long as somebody holds the key or waits for it: made with `Default` for the
+/// first holder, reached through the guard, handed on from holder to holder, dropped just after the key is free.
+///
+/// # Fairness
+/// First come, first served, tasks and threads alike: a released key is handed to the first in line and never lies about.
+///
+/// # Panics and poison
+/// A panic in a holder frees the key, and the next holder gets the value as it is.
+///
+/// # Example
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+/// # runtime.block_on(async {
+/// let users = monban::keyed::KeyedMutex::<String>::new();
+/// let mia = users.lock("mia").await;
+/// assert!(users.try_lock("mia").is_none());
+/// assert!(users.try_lock("ben").is_some());
+/// drop(mia);
+/// assert!(users.is_empty());
+/// # });
+/// ```
 pub struct KeyedMutex<K, V = (), S = SipState> {
     table: Table<K, V, S>,
 }
@@ -29,7 +51,7 @@ impl<K, V> KeyedMutex<K, V> {
 impl<K, V, S> KeyedMutex<K, V, S> {
     /// Makes a mutex that hashes keys its own way.
     ///
-    /// The default withstands keys chosen by an adversary; a faster one is worth it for keys of your own making.
+    /// The default, [`SipState`], withstands keys chosen by an adversary; a faster one is worth it for keys of your own making.
     pub fn with_hasher(hasher: S) -> Self {
         Self::with_shards(sync::shards(), hasher)
     }
@@ -45,6 +67,11 @@ impl<K, V, S> KeyedMutex<K, V, S> {
         self.table.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.table.room()
+    }
+
     /// Says whether no key is held or waited for.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -57,6 +84,11 @@ where
     S: BuildHasher,
 {
     /// Waits until the key is ours.
+    ///
+    /// The future does nothing until it is polled, and has its place in line from then on. It works on any executor.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line, or hands on the key if it had been granted. Nobody is stranded.
     #[inline]
     pub fn lock<'a, 'q, Q>(
         &'a self,
@@ -143,6 +175,8 @@ where
     }
 
     /// Blocks this thread until the key is ours.
+    ///
+    /// Not from a task: it would stop the executor's thread, and with it perhaps the holder.
     #[inline]
     pub fn blocking_lock<Q: AsKey<K> + ?Sized>(&self, key: &Q) -> KeyedMutexGuard<'_, K, V, S> {
         KeyedMutexGuard::new(self, self.acquire(key).blocking())

@@ -14,8 +14,8 @@ use super::as_key::AsKey;
 use super::line::{Entry, Line};
 use super::sync::{Mutex, MutexGuard, lock};
 
-/// Tables of up to this many keys are never shrunk: it would save less than it costs to grow again.
-const KEPT: usize = 28;
+/// Tables of up to this many places are never shrunk: it would save less than it costs to grow again.
+const KEPT: usize = 32;
 
 pub(super) struct Table<K, V, S> {
     shards: Box<[Shard<K, V>]>,
@@ -45,6 +45,13 @@ struct Keys<K, V> {
 pub(super) struct Place {
     pub(super) hash: u64,
     pub(super) id: u64,
+}
+
+/// What is asked for.
+pub(super) struct Wish<'q, Q: ?Sized> {
+    pub(super) hash: u64,
+    pub(super) key: &'q Q,
+    pub(super) permits: u32,
 }
 
 /// The answer to a claim: the id of its entry, and for a waiter its turn in line.
@@ -80,6 +87,13 @@ impl<K, V, S> Table<K, V, S> {
         self.shards.iter().map(|shard| lock(&shard.0).len()).sum()
     }
 
+    /// Says for how many keys there is room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        let room = |shard: &Shard<K, V>| lock(&shard.0).more.num_buckets();
+        self.shards.iter().map(room).sum()
+    }
+
     fn keys(&self, hash: u64) -> MutexGuard<'_, Keys<K, V>> {
         // The table takes the lowest bits and the highest seven, so the shard takes others. A hasher that
         // leaves them at zero costs speed, nothing else.
@@ -98,21 +112,15 @@ impl<K, V, S> Table<K, V, S> {
 
     /// Holds the key, or joins its line if a waker is given.
     #[inline]
-    pub(super) fn enter<Q>(
-        &self,
-        hash: u64,
-        key: &Q,
-        permits: u32,
-        waker: Option<&Waker>,
-    ) -> Entered
+    pub(super) fn enter<Q>(&self, wish: &Wish<'_, Q>, waker: Option<&Waker>) -> Entered
     where
         Q: AsKey<K> + ?Sized,
     {
-        let mut keys = self.keys(hash);
+        let mut keys = self.keys(wish.hash);
         if keys.first.is_some() || !keys.more.is_empty() {
-            return self.look(keys, hash, key, permits, waker);
+            return self.look(keys, wish, waker);
         }
-        let entry = keys.entry(hash, key, permits);
+        let entry = keys.entry(wish);
         let id = entry.id;
         keys.first = Some(entry);
         Entered::Held(id)
@@ -123,27 +131,26 @@ impl<K, V, S> Table<K, V, S> {
     fn look<Q>(
         &self,
         mut guard: MutexGuard<'_, Keys<K, V>>,
-        hash: u64,
-        key: &Q,
-        permits: u32,
+        wish: &Wish<'_, Q>,
         waker: Option<&Waker>,
     ) -> Entered
     where
         Q: AsKey<K> + ?Sized,
     {
         let keys = &mut *guard;
-        let Some(entry) = named(&mut keys.first, &mut keys.more, hash, key) else {
-            let entry = keys.entry(hash, key, permits);
+        let Some(entry) = named(&mut keys.first, &mut keys.more, wish) else {
+            let entry = keys.entry(wish);
             let id = entry.id;
             if keys.first.is_none() {
                 keys.first = Some(entry);
             } else {
-                keys.more.insert_unique(hash, entry, |entry| entry.hash);
+                keys.more
+                    .insert_unique(wish.hash, entry, |entry| entry.hash);
             }
             return Entered::Held(id);
         };
-        if entry.admits(permits, self.capacity) {
-            entry.used += permits;
+        if entry.admits(wish.permits, self.capacity) {
+            entry.used += wish.permits;
             return Entered::Held(entry.id);
         }
         let Some(waker) = waker else {
@@ -155,7 +162,7 @@ impl<K, V, S> Table<K, V, S> {
         entry
             .line
             .get_or_insert_with(|| keys.spare.take().unwrap_or_default())
-            .join(turn, permits, waker);
+            .join(turn, wish.permits, waker);
         Entered::Waits { id, turn }
     }
 
@@ -254,29 +261,28 @@ struct Gone<K, V> {
 fn named<'a, K, V, Q: AsKey<K> + ?Sized>(
     first: &'a mut Option<Entry<K, V>>,
     more: &'a mut HashTable<Entry<K, V>>,
-    hash: u64,
-    key: &Q,
+    wish: &Wish<'_, Q>,
 ) -> Option<&'a mut Entry<K, V>> {
-    let same = |entry: &Entry<K, V>| entry.hash == hash && key.names(&entry.key);
+    let same = |entry: &Entry<K, V>| entry.hash == wish.hash && wish.key.names(&entry.key);
     match first {
         Some(first) if same(first) => Some(first),
         _ if more.is_empty() => None,
-        _ => more.find_mut(hash, same),
+        _ => more.find_mut(wish.hash, same),
     }
 }
 
 impl<K, V> Keys<K, V> {
     /// Makes an entry. `to_key` may panic: nothing has been changed by then.
     #[inline]
-    fn entry<Q: AsKey<K> + ?Sized>(&mut self, hash: u64, key: &Q, used: u32) -> Entry<K, V> {
-        let key = key.to_key();
+    fn entry<Q: AsKey<K> + ?Sized>(&mut self, wish: &Wish<'_, Q>) -> Entry<K, V> {
+        let key = wish.key.to_key();
         let id = self.next;
         self.next += 1;
         Entry {
             key,
-            hash,
+            hash: wish.hash,
             id,
-            used,
+            used: wish.permits,
             line: None,
         }
     }
@@ -325,18 +331,20 @@ impl<K, V> Keys<K, V> {
 
     /// Gives back the memory of a burst. Returns what is better freed without the lock.
     ///
-    /// Below an eighth of what it could hold a table shrinks to twice what it holds. So before it shrinks or
-    /// grows again, half its keys must leave or as many more must come: the work is a constant per key.
+    /// With an eighth of its places taken a table shrinks to the size for twice its keys. So before it shrinks or grows
+    /// again, two in five of its keys must leave or as many more must come: the work is a constant per key.
     #[inline]
     fn shrink(&mut self) -> HashTable<Entry<K, V>> {
-        let (len, capacity) = (self.more.len(), self.more.capacity());
-        if capacity <= KEPT || len >= capacity / 8 {
+        // Not `capacity`: that counts what can still be inserted, and falls with every removal that leaves a mark.
+        let (len, places) = (self.more.len(), self.more.num_buckets());
+        if places <= KEPT || len >= places / 8 {
             return HashTable::new();
         }
         if len == 0 {
             return std::mem::take(&mut self.more);
         }
-        self.more.shrink_to((len * 2).max(KEPT), |entry| entry.hash);
+        self.more
+            .shrink_to((len * 2).max(KEPT / 2), |entry| entry.hash);
         HashTable::new()
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
 use crate::contract::Release;
-use crate::data::{Claim, EntryId, Options};
+use crate::data::{Claim, EntryId, Mode, Options};
 
 /// A claim that ends by its TTL, or by the death of its client.
 fn mortal(stage: &Stage<'_>, claim: Claim) -> Claim {
@@ -76,8 +76,11 @@ pub async fn many_dead_waiters_do_not_hold_up_the_line(stage: &Stage<'_>) -> Ver
     let key = stage.key("k");
     let (holder, last) = (a.exclusive(&key), c.exclusive(&key));
     a.takes(&holder).await?;
-    let dead: Vec<_> = (0..200).map(|_| mortal(stage, b.exclusive(&key))).collect();
-    for chunk in dead.chunks(50) {
+    let many = if stage.has_ttl() { 2_000 } else { 200 }; // each may be an open file
+    let dead: Vec<_> = (0..many)
+        .map(|_| mortal(stage, b.exclusive(&key)))
+        .collect();
+    for chunk in dead.chunks(100) {
         for answer in b.attempts(chunk).await? {
             answer?;
         }
@@ -126,6 +129,36 @@ pub async fn renewal_keeps_a_hold_past_its_ttl(stage: &Stage<'_>) -> Verdict {
     let again = a.takes(&holder).await?;
     ensure(again.fence == grant.fence, "renewal changed the fence")?;
     a.leaves(&holder).await
+}
+
+/// What is kept for readers and permits together must live as long as the last of them.
+pub async fn renewal_keeps_readers_and_permits_past_their_ttl(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_permits().await? {
+        return Ok(());
+    }
+    let [a, b, c] = stage.clients().await?;
+    for mode in [Mode::Shared, Mode::Permits { n: 1, of: 2 }] {
+        let key = stage.key(&format!("{mode:?}"));
+        let (one, other) = (
+            mortal(stage, a.claim(&key, mode)),
+            mortal(stage, b.claim(&key, mode)),
+        );
+        let seats = [a.takes(&one).await?.seat, b.takes(&other).await?.seat];
+        for _ in 0..7 {
+            stage.pass(one.ttl / 3).await;
+            a.keeps(&one).await?;
+            b.keeps(&other).await?;
+            c.waits(&or_leave(c.exclusive(&key))).await?;
+        }
+        let again = [a.takes(&one).await?.seat, b.takes(&other).await?.seat];
+        ensure(
+            seats == again,
+            format_args!("seats {seats:?} are {again:?} by renewal"),
+        )?;
+        a.leaves(&one).await?;
+        b.leaves(&other).await?;
+    }
+    Ok(())
 }
 
 pub async fn asking_again_keeps_a_hold_past_its_ttl(stage: &Stage<'_>) -> Verdict {

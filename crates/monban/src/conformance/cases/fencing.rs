@@ -1,6 +1,6 @@
 //! Fences grow, and belong to grants.
 
-use super::{Client, Stage, Verdict, ensure, lasting};
+use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
 use crate::contract::{Fencing, Grant};
 use crate::data::{Claim, Fence, Mode};
 
@@ -149,6 +149,27 @@ pub async fn the_same_claim_asked_again_is_told_the_same_grant(stage: &Stage<'_>
         a.leaves(claim).await?;
     }
     Ok(())
+}
+
+/// A process whose connection broke goes on by another; where the client is what holds, it cannot.
+pub async fn a_claim_outlives_its_connection(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_ttl() {
+        return Ok(());
+    }
+    let [a, b, c] = stage.clients().await?;
+    let key = stage.key("k");
+    let (first, second) = (a.exclusive(&key), a.exclusive(&key));
+    let granted = told(&a.takes(&first).await?);
+    a.waits(&second).await?;
+    stage.kill(a).await;
+    same(&b, &first, granted).await?;
+    b.keeps(&first).await?;
+    b.waits(&second).await?;
+    c.waits(&or_leave(c.exclusive(&key))).await?;
+    b.leaves(&first).await?;
+    c.waits(&or_leave(c.exclusive(&key))).await?;
+    b.gets(&second).await?;
+    b.leaves(&second).await
 }
 
 type Told = (Option<Fence>, Option<u32>);

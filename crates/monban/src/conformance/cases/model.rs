@@ -120,7 +120,7 @@ impl<'a> World<'a> {
     }
 
     fn moves_time(&self) -> bool {
-        self.stage.slack().is_zero()
+        self.stage.moves_time()
     }
 
     /// What lingers for long must be evicted in the end.
@@ -160,8 +160,11 @@ impl<'a> World<'a> {
             _ => Mode::Permits { n: 1, of: 3 },
         };
         let mut claim = self.clients[by].claim(key, mode);
-        claim.ttl = self.time(40);
-        if self.random.below(3) == 0 {
+        if self.stage.has_ttl() {
+            claim.ttl = self.time(40);
+        }
+        // With no order promised it must not matter: nobody waits.
+        if self.random.below(3) == 0 || !self.stage.is_fifo() {
             claim.if_busy = IfBusy::Leave;
         }
         Made {

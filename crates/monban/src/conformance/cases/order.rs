@@ -1,6 +1,6 @@
 //! First come, first served.
 
-use super::{Client, Stage, Verdict, ensure, or_leave};
+use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
 use crate::data::{EntryId, Standing};
 
 pub async fn waiting_claims_are_granted_in_the_order_they_came(stage: &Stage<'_>) -> Verdict {
@@ -49,6 +49,28 @@ pub async fn a_newcomer_does_not_overtake(stage: &Stage<'_>) -> Verdict {
         b.leaves(&second).await?;
     }
     Ok(())
+}
+
+/// The first attempt after the death of the holder is not the one that gets the key.
+pub async fn a_newcomer_does_not_overtake_when_the_holder_has_died(stage: &Stage<'_>) -> Verdict {
+    let [a, b, c] = stage.clients().await?;
+    let key = stage.key("k");
+    let (silent, second) = (lasting(a.exclusive(&key), stage.unit()), b.exclusive(&key));
+    a.takes(&silent).await?;
+    b.waits(&second).await?;
+    if stage.has_ttl() {
+        stage.outlive(silent.ttl).await;
+    } else {
+        stage.kill(a).await;
+    }
+    if stage.is_fifo() {
+        c.waits(&or_leave(c.exclusive(&key))).await?;
+        let third = c.exclusive(&key);
+        c.waits(&third).await?;
+        c.leaves(&third).await?;
+    }
+    b.gets(&second).await?;
+    b.leaves(&second).await
 }
 
 pub async fn asking_again_keeps_the_place(stage: &Stage<'_>) -> Verdict {

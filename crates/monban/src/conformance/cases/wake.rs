@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::together::{Doing, together};
 use super::{Client, Failure, Stage, Verdict, ensure, has_come, lasting, or_leave};
 use crate::contract::{Attempt, Wake};
+use crate::data::{Claim, Mode};
 use crate::testing::sleep;
 
 pub async fn a_waiter_is_woken_by_a_release(stage: &Stage<'_>) -> Verdict {
@@ -45,11 +46,7 @@ pub async fn a_waiter_is_woken_when_the_one_ahead_of_it_left_before(stage: &Stag
 }
 
 /// Waits for wakes alone, with no poll beside them, until the claim is granted.
-async fn woken_until_granted(
-    client: &Client,
-    claim: &crate::data::Claim,
-    wake: Wake,
-) -> Result<(), Failure> {
+async fn woken_until_granted(client: &Client, claim: &Claim, wake: Wake) -> Result<(), Failure> {
     let mut wake = Some(wake);
     loop {
         client.is_woken(wake).await?;
@@ -61,6 +58,35 @@ async fn woken_until_granted(
             return Ok(());
         }
     }
+}
+
+/// One release lets several in, and each must hear of it.
+pub async fn all_who_are_let_in_together_are_woken(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_permits().await? {
+        return Ok(());
+    }
+    let clients: [Client; 4] = stage.clients().await?;
+    let key = stage.key("k");
+    for mode in [Mode::Shared, Mode::Permits { n: 1, of: 4 }] {
+        let writer = clients[0].exclusive(&key);
+        clients[0].takes(&writer).await?;
+        let claims = clients.each_ref().map(|client| client.claim(&key, mode));
+        let mut wakes = Vec::new();
+        for (client, claim) in clients.iter().zip(&claims) {
+            wakes.push(client.waits(claim).await?.changed);
+        }
+        clients[0].leaves(&writer).await?;
+        for ((client, claim), wake) in clients.iter().zip(&claims).zip(wakes).rev() {
+            if let Some(wake) = wake {
+                woken_until_granted(client, claim, wake).await?;
+            }
+            client.gets(claim).await?;
+        }
+        for (client, claim) in clients.iter().zip(&claims) {
+            client.leaves(claim).await?;
+        }
+    }
+    Ok(())
 }
 
 pub async fn a_refused_try_is_woken_by_a_release(stage: &Stage<'_>) -> Verdict {

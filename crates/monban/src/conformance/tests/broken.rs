@@ -63,6 +63,8 @@ enum How {
     WakesNobody,
     WakesTheLate,
     WakesEverybody,
+    WakesOneReader,
+    DiesWithItsConnection,
     DoesNotTellOfLoss,
     DoesNotSayWhen,
     ForgetsWhoListens,
@@ -110,6 +112,10 @@ const TABLE: &[(How, &str)] = &[
     (WakesTheLate, "no_wake_is_lost_between_look_and_release"),
     (GrantsTwice, "updates_made_in_turn_are_not_lost"),
     (ForgetsTheOrder, "a_newcomer_does_not_overtake"),
+    (
+        ForgetsTheOrder,
+        "a_newcomer_does_not_overtake_when_the_holder_has_died",
+    ),
     (ForgetsTheOrder, "asking_again_keeps_the_place"),
     (
         PutsTheLastFirst,
@@ -171,6 +177,10 @@ const TABLE: &[(How, &str)] = &[
     ),
     (RenewalDoesNothing, "renewal_keeps_a_hold_past_its_ttl"),
     (RenewalDoesNothing, "every_renewal_starts_the_ttl_anew"),
+    (
+        RenewalDoesNothing,
+        "renewal_keeps_readers_and_permits_past_their_ttl",
+    ),
     (RenewalDrawsANewFence, "renewal_keeps_a_hold_past_its_ttl"),
     (
         RenewalLosesThePlace,
@@ -191,6 +201,8 @@ const TABLE: &[(How, &str)] = &[
         RemembersGrantsForEver,
         "a_late_attempt_after_the_release_is_a_new_claim",
     ),
+    (DrawsAFenceForEveryAnswer, "a_claim_outlives_its_connection"),
+    (DiesWithItsConnection, "a_claim_outlives_its_connection"),
     (ReleasesWhateverHolds, "every_verb_may_be_repeated"),
     (ReleaseTwiceFails, "every_verb_may_be_repeated"),
     (
@@ -220,6 +232,7 @@ const TABLE: &[(How, &str)] = &[
         WakesNobody,
         "a_waiter_is_woken_when_the_one_ahead_of_it_left_before",
     ),
+    (WakesOneReader, "all_who_are_let_in_together_are_woken"),
     (ForgetsWhoListens, "wakes_that_nobody_awaits_do_no_harm"),
     (WakesEverybody, "a_release_wakes_only_the_next"),
     (DoesNotSayWhen, "a_waiter_knows_when_silence_frees_the_key"),
@@ -360,16 +373,27 @@ impl Subject for Workshop {
         Time::Manual(self.clock.clone())
     }
 
+    async fn kill(&self, _client: Arc<dyn Store>) {
+        if self.broken.how == DiesWithItsConnection {
+            for entry in self.store.inspect(b"").await.unwrap() {
+                self.store.evict(&entry).await.unwrap();
+            }
+        }
+    }
+
     fn wakes(&self) -> Wakes {
         Wakes::Next
     }
 }
 
+/// What was told of a grant.
+type Told = (Option<Fence>, Option<u32>);
+
 #[derive(Debug)]
 struct Broken {
     how: How,
     inner: MemoryStore,
-    grants: Mutex<HashMap<ClaimId, (Option<Fence>, Option<u32>)>>,
+    grants: Mutex<HashMap<ClaimId, Told>>,
     count: Mutex<i64>,
 }
 
@@ -517,7 +541,7 @@ impl Broken {
 
     fn spoil_grant(&self, claim: &Claim, mut grant: Grant) -> Grant {
         grant.fence = match (self.how, grant.fence) {
-            (RepeatsFences, Some(fence)) => Fence::new(fence.as_i64() / 2),
+            (RepeatsFences, Some(fence)) => Fence::new(fence.as_i64() / 8),
             (StartsFencesAnew, Some(_)) => Fence::new(1),
             (FencesShares, None) => Fence::new(self.count()),
             (DrawsAFenceForEveryAnswer, Some(fence)) => {
@@ -578,6 +602,7 @@ impl Broken {
             WakesNobody => busy.changed = never(),
             WakesEverybody => busy.changed = Some(Box::pin(ready(()))),
             ForgetsWhoListens if self.count() > 60 => busy.changed = never(),
+            WakesOneReader if busy.ahead > Some(1) => busy.changed = never(),
             DoesNotSayWhen => busy.free_in = None,
             WakesTheLate => {
                 thread::sleep(Duration::from_millis(1));

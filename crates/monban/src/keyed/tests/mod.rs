@@ -1,6 +1,12 @@
 //! The promises of the keyed locks, each as a test.
 
+mod long;
+mod memory;
+mod model;
 mod mutex;
+mod rwlock;
+mod semaphore;
+mod several;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -174,12 +174,29 @@ fn a_value_lives_from_the_first_hold_to_the_last() {
     assert!(map.try_lock(&1).unwrap().is_empty());
 }
 
+#[test]
+fn a_value_that_nobody_came_for_is_dropped_with_the_key() {
+    let map = KeyedMutex::<u8, Option<Arc<()>>>::new();
+    let value = Arc::new(());
+    let mut held = map.try_lock(&1).unwrap();
+    *held = Some(Arc::clone(&value));
+    let granted = Hand::of(map.lock(&1)).waits();
+    drop(held);
+    assert_eq!(Arc::strong_count(&value), 2);
+    drop(granted);
+    assert_eq!(Arc::strong_count(&value), 1);
+}
+
 /// Counts by reading, then writing: two at once would lose a count.
 #[derive(Default)]
-struct Careless(AtomicU64);
+pub(super) struct Careless(AtomicU64);
 
 impl Careless {
-    fn count(&self) {
+    pub(super) fn counted(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn count(&self) {
         let seen = self.0.load(Relaxed);
         thread::yield_now();
         self.0.store(seen + 1, Relaxed);
@@ -214,7 +231,7 @@ fn threads_and_tasks_wait_in_one_line() {
             });
         }
     });
-    assert_eq!(count.0.into_inner(), 6_000);
+    assert_eq!(count.counted(), 6_000);
     assert!(map.is_empty());
 }
 

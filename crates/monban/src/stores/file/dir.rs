@@ -41,7 +41,7 @@ pub(super) struct Dir {
     pub(super) same_device: bool,
     owner: Uid,
     /// Descriptors are shared with forked children, which must not use them.
-    pid: u32,
+    pub(super) pid: u32,
 }
 
 impl Dir {

@@ -58,7 +58,7 @@ impl Counter {
                 Some(fd) => fd,
                 None => self.open(dir)?,
             };
-            patience::take(&fd, FlockOperation::NonBlockingLockExclusive, &self.path)?;
+            patience::take(&fd, &self.path)?;
             let stat = rustix::fs::fstat(&fd).map_err(|e| failed("look at", &self.path, e))?;
             if !dir.check(Place::Side, FILE, &stat)? {
                 continue; // removed by hand: dropping the descriptor unlocks it

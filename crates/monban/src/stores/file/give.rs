@@ -40,18 +40,19 @@ pub(super) fn renew(dir: &Dir, slot: &Slot) -> Result<Renewal> {
     })
 }
 
-/// Leaves the line, in any case; an error only says that the linger could not be written.
-pub(super) fn leave(dir: &Dir, slot: Slot, linger: Option<(&Claim, Duration)>) -> Result<()> {
+/// Leaves the line, in any case; says whether the claim was in it still. An error only says that the linger
+/// could not be written.
+pub(super) fn leave(dir: &Dir, slot: Slot, linger: Option<(&Claim, Duration)>) -> Result<Release> {
     match slot {
         Slot::Waiting(waiting) => {
             waiting.member.leave(dir, &waiting.name);
-            Ok(())
+            Ok(Release::Done)
         }
         Slot::Held(held) => give_back(dir, *held, linger),
     }
 }
 
-fn give_back(dir: &Dir, held: Held, linger: Option<(&Claim, Duration)>) -> Result<()> {
+fn give_back(dir: &Dir, held: Held, linger: Option<(&Claim, Duration)>) -> Result<Release> {
     let Held {
         name,
         lock,
@@ -78,13 +79,20 @@ fn give_back(dir: &Dir, held: Held, linger: Option<(&Claim, Duration)>) -> Resul
         },
     };
     // Unlock, then close: only the close wakes those who wait.
+    let inode = lock.inode;
     lock.unlock();
     drop(lock);
     if lent {
         // Somebody may have the descriptor still: then ours was not the last close, and wakes nobody.
         drop(dir.look_at(At::Root, &name.lock()));
     }
-    noted
+    noted?;
+    // Only now: those who wait need not wait for this.
+    let there = dir.stat(At::Root, &name.lock());
+    let ours = there.map_or(true, |there| {
+        there.is_some_and(|there| there.st_ino == inode)
+    });
+    Ok(if ours { Release::Done } else { Release::Gone })
 }
 
 /// Whether a claim lingers at its key.
@@ -136,11 +144,7 @@ pub(super) fn evict(dir: &Dir, entry: &Entry) -> Result<Release> {
 fn end_linger(dir: &Dir, key: &Key, id: ClaimId) -> Result<Release> {
     let name = Name::of(key);
     let lock = LockFile::open(dir, &name)?;
-    patience::take(
-        &lock.fd,
-        rustix::fs::FlockOperation::NonBlockingLockExclusive,
-        &lock.path,
-    )?;
+    patience::take(&lock.fd, &lock.path)?;
     let done = match lock.content(dir, &name) {
         Content::Record(record) if record.id == id && record.lingers(&dir.boot).is_some() => {
             if record::read(&lock.fd, &lock.path)? == Content::Foreign {

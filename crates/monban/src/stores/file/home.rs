@@ -49,12 +49,12 @@ fn home_of(table: &[u8], user: u32) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const TABLE: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# comment\n\
-        ann:x:1001:1001:Ann:/home/ann:/bin/sh\nbad:x:1002:1:none\nrel:x:1003:1::rel:/bin/sh";
+    const TABLE: &[u8] = b"root:x:0:0:root:/:/bin/sh\n# comment\n\
+        ann:x:1001:1001:Ann:/srv/ann:/bin/sh\nbad:x:1002:1:none\nrel:x:1003:1::rel:/bin/sh";
 
     #[test]
     fn the_home_is_that_of_the_user_database() {
-        assert_eq!(home_of(TABLE, 1001), Some(PathBuf::from("/home/ann")));
+        assert_eq!(home_of(TABLE, 1001), Some(PathBuf::from("/srv/ann")));
         assert_eq!(home_of(TABLE, 1002), None);
         assert_eq!(home_of(TABLE, 1003), None);
         assert_eq!(home_of(TABLE, 7), None);

@@ -127,11 +127,7 @@ impl Line {
 
     /// Shuts the door; `None` if the line has been removed meanwhile.
     pub(super) fn shut_door(&self) -> Result<Option<Door<'_>>> {
-        patience::take(
-            &self.fd,
-            FlockOperation::NonBlockingLockExclusive,
-            &self.path,
-        )?;
+        patience::take(&self.fd, &self.path)?;
         let door = Door(self);
         let stat = rustix::fs::fstat(&self.fd).map_err(|e| failed("look at", &self.path, e))?;
         Ok((stat.st_nlink > 0).then_some(door))
@@ -202,8 +198,7 @@ impl Line {
             Err(Errno::NOENT) => return Ok(None),
             Err(e) => return Err(failed("create", &path, e)),
         };
-        let owned = patience::take(&fd, FlockOperation::NonBlockingLockExclusive, &path)
-            .and_then(|()| record.write(&fd, &path));
+        let owned = patience::take(&fd, &path).and_then(|()| record.write(&fd, &path));
         if let Err(error) = owned {
             self.unlink(place);
             return Err(error);

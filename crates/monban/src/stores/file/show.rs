@@ -13,7 +13,7 @@ use super::lockfile::LockFile;
 use super::name::{Meaning, Name, meaning};
 use super::patience;
 use super::record::{Content, Record, State};
-use crate::data::{Entry, EntryId, Key, Mode, Result, Standing};
+use crate::data::{ClaimId, Entry, EntryId, Key, Mode, Result, Standing};
 
 /// The live claims of all keys that begin with `prefix`.
 pub(super) fn inspect(dir: &Dir, prefix: &[u8]) -> Result<Vec<Entry>> {
@@ -121,6 +121,18 @@ fn of_key(
         entries.push(entry);
     }
     Ok(entries)
+}
+
+/// Whether a claim is in line, whoever made it.
+pub(super) fn is_in_line(dir: &Dir, key: &Key, id: ClaimId) -> Result<bool> {
+    let name = Name::of(key);
+    let Some((_, _, lock)) = key_of(dir, &name.base)? else {
+        return Ok(false);
+    };
+    let entries = of_key(dir, key, &name, &lock, &kernel::locks())?;
+    Ok(entries
+        .iter()
+        .any(|entry| entry.id == EntryId::Claim(id) && entry.standing != Standing::Lingering))
 }
 
 /// Whether a record says who has the lock alone, or whose place a linger keeps.

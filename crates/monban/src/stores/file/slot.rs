@@ -56,6 +56,8 @@ pub(super) struct Waiting {
     /// Open for as long as it waits: closing it would wake whoever watches it, which may be ourselves.
     pub(super) lock: LockFile,
     pub(super) watches: Vec<(Target, Arc<Watch>)>,
+    /// Nobody was ahead: then nobody ever will be, since claims only join behind.
+    pub(super) is_head: bool,
 }
 
 /// What a waiter watches.

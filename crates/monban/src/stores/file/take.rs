@@ -246,6 +246,7 @@ fn enter(
                     member: Member { line, fd, place },
                     lock,
                     watches: Vec::new(),
+                    is_head: false,
                 })));
             }
             Entry::Holds(ticket, share) => {

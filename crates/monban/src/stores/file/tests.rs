@@ -632,9 +632,9 @@ fn lent_descriptors_keep_the_key_until_it_is_released_here() {
     let store = world.store();
     for mode in [Mode::Exclusive, Mode::Shared, permits(1, 1)] {
         let claim = claim("k", mode, IfBusy::Leave);
-        assert!(store.held_descriptors(&claim.id).unwrap().is_none());
+        assert!(store.held_descriptors(&claim.id).unwrap().is_empty());
         granted(&store, &claim);
-        let lent = store.held_descriptors(&claim.id).unwrap().unwrap();
+        let lent = store.held_descriptors(&claim.id).unwrap();
         assert_eq!(lent.len(), if mode == Mode::Exclusive { 1 } else { 2 });
         let next = queued("k", Mode::Exclusive);
         let wake = busy(&store, &next).changed.unwrap();
@@ -646,5 +646,46 @@ fn lent_descriptors_keep_the_key_until_it_is_released_here() {
         granted(&store, &next);
         release(&store, &next);
         drop(lent);
+    }
+}
+
+#[test]
+fn a_url_names_a_directory_from_the_root_or_another_store() {
+    let path = |url: &str| FileStore::from_url(url).unwrap().unwrap().path.clone();
+    assert_eq!(path("file:/a/b"), Path::new("/a/b"));
+    assert_eq!(path("file:///a/b"), Path::new("/a/b"));
+    assert_eq!(path("file:"), default_directory().unwrap());
+    assert!(FileStore::from_url("redis://h").unwrap().is_none());
+    for odd in ["file:a", "file://host/a", "file:./a"] {
+        assert!(
+            matches!(FileStore::from_url(odd), Err(Error::Invalid { .. })),
+            "{odd}"
+        );
+    }
+}
+
+#[test]
+fn a_forked_child_can_neither_use_nor_free_what_the_parent_holds() {
+    let world = World::new();
+    for mode in [Mode::Exclusive, Mode::Shared] {
+        let mut child = world.store();
+        let claim = claim("k", mode, IfBusy::Leave);
+        granted(&child, &claim);
+        let parents = child.held_descriptors(&claim.id).unwrap();
+        child.dir.get_mut().unwrap().pid += 1; // as the child sees the parent's
+        let error = attempt(&child, &claim).unwrap_err().to_string();
+        assert!(error.contains("fork"), "{error}");
+        let leave = Leave {
+            claim,
+            linger: None,
+        };
+        assert!(now(child.release(&[leave])).remove(0).is_err());
+        drop(child);
+        let store = world.store();
+        busy(&store, &alone("k"));
+        drop(parents);
+        let next = alone("k");
+        granted(&store, &next);
+        release(&store, &next);
     }
 }

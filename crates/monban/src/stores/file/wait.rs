@@ -111,19 +111,26 @@ fn ahead_of(member: &Member) -> Result<Option<Vec<Place>>> {
 
 /// Looks from within the line whether the key can be taken alone: only from its head.
 fn examine_alone(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
-    let name = waiting.name.clone();
-    let Some(mut ahead) = ahead_of(&waiting.member)? else {
-        return Ok(Examined::Removed);
-    };
-    // The nearest one that lives is all that matters.
-    while let Some(last) = ahead.last() {
-        if waiting.member.line.is_alive_or_removed(last)? {
-            let targets = vec![(Target::Claim(last.id), Some(last.clone()))];
-            let sight = Sight::within(dir, waiting, &ahead);
-            return Ok(Examined::Blocked(Blocked { targets, sight }));
+    if !waiting.is_head {
+        let Some(mut ahead) = ahead_of(&waiting.member)? else {
+            return Ok(Examined::Removed);
+        };
+        // The nearest one that lives is all that matters.
+        while let Some(last) = ahead.last() {
+            if waiting.member.line.is_alive_or_removed(last)? {
+                let targets = vec![(Target::Claim(last.id), Some(last.clone()))];
+                let sight = Sight::within(dir, waiting, &ahead);
+                return Ok(Examined::Blocked(Blocked { targets, sight }));
+            }
+            ahead.pop();
         }
-        ahead.pop();
+        waiting.is_head = true;
     }
+    take_at_head(dir, claim, waiting)
+}
+
+fn take_at_head(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
+    let name = waiting.name.clone();
     loop {
         let sight = match waiting.lock.take(dir, &name, claim)? {
             Taken::Ours(spot, _) => return Ok(Examined::Ours(spot)),

@@ -235,7 +235,8 @@ impl Hub {
         any
     }
 
-    fn wait_for_some(&self) {
+    /// Sleeps while nothing is watched, and forgets the wakes of what is watched no more.
+    fn wait_for_some(&self, due: &mut Vec<(Tick, i32)>) {
         let mut watches = lock(&self.watches);
         while watches.is_empty() {
             watches = self
@@ -243,6 +244,7 @@ impl Hub {
                 .wait(watches)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        due.retain(|(_, number)| watches.contains_key(number));
     }
 
     fn serve(&self) {
@@ -250,7 +252,7 @@ impl Hub {
         let mut due: Vec<(Tick, i32)> = Vec::new();
         let mut swept = clock.now();
         loop {
-            self.wait_for_some();
+            self.wait_for_some(&mut due);
             let net = if self.has_threads() { CLOSE_NET } else { NET };
             let next = due.iter().map(|(at, _)| *at).min();
             let next = next

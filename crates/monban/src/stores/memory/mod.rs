@@ -38,6 +38,18 @@ struct Shared {
 }
 
 impl MemoryStore {
+    /// What this store promises.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        store: Self::NAME,
+        exclusion: Exclusion::Process,
+        order: Order::Fifo,
+        liveness: Liveness::Ttl,
+        fencing: Fencing::WhileDataLives,
+        permits: true,
+        linger: true,
+        release_by_hand: true,
+    };
+
     /// The name by which errors and guarantees call this store.
     pub const NAME: &'static str = "memory";
 
@@ -77,16 +89,7 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     async fn open(&self) -> Result<Guarantees> {
-        Ok(Guarantees {
-            store: Self::NAME,
-            exclusion: Exclusion::Process,
-            order: Order::Fifo,
-            liveness: Liveness::Ttl,
-            fencing: Fencing::WhileDataLives,
-            permits: true,
-            linger: true,
-            release_by_hand: true,
-        })
+        Ok(Self::GUARANTEES)
     }
 
     fn reach(&self) -> Reach {

@@ -38,6 +38,37 @@ enum To {
 /// What can be seen of a line from outside: who is in it and what they do.
 pub(super) struct Before(Vec<(ClaimId, State)>);
 
+impl Before {
+    /// Who has left since, or does something else now. Claims join at the end and leave, so what is still
+    /// there is in the same order.
+    fn changed(&self, now: &[Member]) -> Vec<ClaimId> {
+        let mut now = now.iter().map(seen).peekable();
+        let mut changed = Vec::new();
+        for (id, state) in &self.0 {
+            match now.next_if(|(other, _)| other == id) {
+                Some((_, same)) if same == *state => {}
+                _ => changed.push(*id),
+            }
+        }
+        changed
+    }
+
+    /// The first who waited.
+    fn first(&self) -> Option<ClaimId> {
+        let mut all = self.0.iter();
+        all.find(|(_, state)| *state == State::Waiting)
+            .map(|(id, _)| *id)
+    }
+
+    fn ahead_of_the_first(&self) -> impl Iterator<Item = &ClaimId> {
+        let ahead = self
+            .0
+            .iter()
+            .take_while(|(_, state)| *state != State::Waiting);
+        ahead.map(|(id, _)| id)
+    }
+}
+
 impl Slot {
     /// Remembers the line before a change; nothing if nobody would hear of it.
     pub(super) fn before(&self) -> Before {
@@ -53,36 +84,21 @@ impl Slot {
     /// Of those who wait in line these are: whoever was granted, whoever is gone, and the first who waits,
     /// if what is ahead of it changed, since its next useful instant did too. The others sleep on.
     pub(super) fn ring(&mut self, before: &Before, rung: &mut Vec<Bell>) {
-        if self.listeners.is_empty() {
-            return;
+        let changed = before.changed(self.line.members());
+        if changed.is_empty() {
+            return; // others have joined behind, at most
         }
-        let members = self.line.members();
-        let ahead = |line: &[(ClaimId, State)]| {
-            let blocks = line
-                .iter()
-                .take_while(|(_, state)| *state != State::Waiting);
-            blocks.copied().collect::<Vec<_>>()
+        let mut members = self.line.members().iter();
+        let first = members.find(|member| member.state == State::Waiting);
+        let next = first.map(|member| member.claim.id);
+        let ahead = before.ahead_of_the_first().any(|id| changed.contains(id));
+        let next = next.filter(|next| ahead || before.first() != Some(*next));
+        let concerned = |listener: &mut Listener| match listener.to {
+            To::Line => true,
+            To::Turn => next == Some(listener.id) || changed.contains(&listener.id),
+            To::Loss => changed.contains(&listener.id),
         };
-        let after: Vec<_> = members.iter().map(seen).collect();
-        let left = before.0.iter().any(|old| !after.contains(old));
-        let first = after.iter().find(|(_, state)| *state == State::Waiting);
-        let first_before = before.0.iter().find(|(_, s)| *s == State::Waiting);
-        let next = first
-            .filter(|_| first != first_before || ahead(&before.0) != ahead(&after))
-            .map(|(id, _)| *id);
-        let state_of = |id| {
-            after
-                .iter()
-                .find(|(other, _)| *other == id)
-                .map(|(_, s)| *s)
-        };
-        let concerned = |listener: &Listener| match listener.to {
-            To::Line => left,
-            To::Turn => next == Some(listener.id) || state_of(listener.id) != Some(State::Waiting),
-            To::Loss => !matches!(state_of(listener.id), Some(State::Holding { .. })),
-        };
-        let gone = |listener: &Listener| concerned(listener) || listener.bell.is_closed();
-        let out = self.listeners.extract_if(.., |listener| gone(listener));
+        let out = self.listeners.extract_if(.., concerned);
         rung.extend(out.map(|listener| listener.bell));
     }
 

@@ -1,1 +1,162 @@
 //! The line on one Redis or Valkey primary.
+//!
+//! An exclusive holder is the plain string at the key itself, as `SET key value NX PX ttl` would leave it: so it
+//! excludes, and is excluded by, every client that locks in that way. The line lives beside it, and only while somebody
+//! waits, shares, or counts. The server's clock decides. Not here: Sentinel, Cluster, Redlock.
+//!
+//! # Format, version 1
+//!
+//! | key | type | what |
+//! |---|---|---|
+//! | the key | string | `mb1x:<claim id>:<fence>:<claimant>`: held. `mb1l:<claim id>:<fence>:<since, µs>:<claimant>`: lingers. `mb1m:<capacity>:<used>`: shares or permits hold |
+//! | `monban:{tag}o:<key>` | sorted set | the line, see `line.lua` |
+//! | `monban:{tag}e:<key>` | sorted set | when its members die |
+//! | `monban:{fence}` | string | the last fence; it stays |
+//! | `monban:<process id>` | channel | `g`, `h` or `l` and a claim id: granted, head of the line, freed by hand |
+//!
+//! The 1 is the version: another value at the key is that of a program that is not monban, or of a later version, and
+//! excludes all the same. The tag puts the side keys into the key's cluster slot. All but the counter have a TTL.
+//!
+//! # Permissions
+//!
+//! ```text
+//! ACL SETUSER monban on >password resetkeys ~app:* ~monban:* resetchannels &monban:* -@all
+//!   +eval +evalsha +script|load +set +get +mget +exists +del +pexpire +pttl +time +type +scan
+//!   +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrevrange +zrevrangebyscore
+//!   +publish +subscribe +ping +info +select +client|id +client|tracking +client|caching +client|kill
+//! ```
+//!
+//! with the pattern of the keys that are locked in place of `app:*`. `scan` and `type` are for listings only. Without
+//! `client|kill`, a claim whose request was under way when its connection broke may stay for one TTL with no owner.
+//! With `?signal=python-redis-lock` also `+lpush` and the pattern `lock-signal:*`.
+//!
+//! # Connections
+//!
+//! One for a store, for commands and pushes. A server without RESP3 is polled by those who wait, and a holder learns of
+//! a loss when it renews.
+
+mod address;
+mod attempt;
+mod batch;
+mod faults;
+mod hub;
+mod keep;
+mod link;
+mod names;
+mod scripts;
+mod server;
+mod show;
+mod tls;
+mod value;
+mod watches;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::task::JoinHandle;
+
+use crate::contract::{
+    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+};
+use crate::data::{Claim, Entry, Leave, Result};
+
+use address::Address;
+use hub::Hub;
+
+/// The line on one Redis or Valkey primary, over one connection.
+pub struct RedisStore {
+    hub: Arc<Hub>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl RedisStore {
+    /// A store at `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`. Nothing is connected yet.
+    ///
+    /// Options: `ca=FILE`, trust the certificate authorities in this file instead of the system's;
+    /// `evicting=allow`, accept a server that may evict keys; `signal=python-redis-lock`, wake the waiters of that
+    /// client on release; `timeout=2s`, the longest wait for an answer.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` if the URL cannot be read; it is never quoted, since it may have a password in it.
+    pub fn new(url: &str) -> Result<Self> {
+        let hub = Arc::new(Hub::new(Address::parse(url)?));
+        Ok(Self {
+            hub,
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// What this store promises.
+    pub const GUARANTEES: Guarantees = Guarantees {
+        store: "redis",
+        exclusion: Exclusion::SinglePrimary,
+        order: Order::Fifo,
+        liveness: Liveness::Ttl,
+        fencing: Fencing::WhileDataLives,
+        permits: true,
+        linger: true,
+        release_by_hand: true,
+    };
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    async fn open(&self) -> Result<Guarantees> {
+        if self.tasks().iter().any(|task| !task.is_finished()) {
+            self.hub.link().await?;
+            return Ok(Self::GUARANTEES);
+        }
+        let link = self.hub.open().await?;
+        let mut tasks = self.tasks();
+        tasks.push(tokio::spawn(Arc::clone(&self.hub).supervise(link)));
+        tasks.push(tokio::spawn(Arc::clone(&self.hub).watch()));
+        Ok(Self::GUARANTEES)
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::Remote
+    }
+
+    async fn attempt(&self, claims: &[Claim]) -> Vec<Result<Attempt>> {
+        attempt::attempt(&self.hub, claims).await
+    }
+
+    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
+        keep::renew(&self.hub, claims).await
+    }
+
+    async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {
+        keep::release(&self.hub, leaving).await
+    }
+
+    async fn evict(&self, entry: &Entry) -> Result<Release> {
+        show::evict(&self.hub, entry).await
+    }
+
+    async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
+        show::inspect(&self.hub, prefix).await
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        for task in self.tasks().drain(..) {
+            task.abort();
+        }
+    }
+}
+
+/// Shows where the store is, never how to be let in.
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("at", &self.hub.address)
+            .finish_non_exhaustive()
+    }
+}

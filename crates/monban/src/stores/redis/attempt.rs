@@ -1,0 +1,241 @@
+//! Asking for claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+
+use super::batch::{self, Batch, Claimants, Fence as Counter};
+use super::hub::Hub;
+use super::link::Link;
+use super::value::{self, At};
+use super::{faults, scripts};
+use crate::contract::{Attempt, Busy, Grant, Why};
+use crate::data::{Claim, Error, Fence, IfBusy, Key, Mode, Result};
+use crate::rule::backoff::Jitter;
+use crate::rule::line;
+
+/// Where the server cannot push, a waiter asks again after this long at most.
+const POLL: Duration = Duration::from_millis(100);
+
+pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>> {
+    let mut answers: Vec<Option<Result<Attempt>>> = claims.iter().map(|_| None).collect();
+    let mut batch = claims_to_ask(hub, claims, &mut answers);
+    if !batch.is_empty() {
+        arguments(&mut batch, claims);
+        let (command, sent) = batch.command();
+        match ask(hub, claims, &command).await {
+            Ok((link, value)) => {
+                let replies = replies(value, sent.len(), &link);
+                for (at, reply) in sent.into_iter().zip(replies) {
+                    answers[at] =
+                        Some(reply.and_then(|reply| judge(hub, &link, &claims[at], reply)));
+                }
+            }
+            Err(error) => {
+                for at in sent {
+                    answers[at] = Some(Err(error.clone().of_key(&claims[at].key)));
+                }
+            }
+        }
+    }
+    let unread = || Err(faults::garbled(&hub.address.to_string()));
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(unread))
+        .collect()
+}
+
+/// Adds the keys of all claims that can be asked for; answers the others.
+fn claims_to_ask(hub: &Hub, claims: &[Claim], answers: &mut [Option<Result<Attempt>>]) -> Batch {
+    let asked: Vec<usize> = claims
+        .iter()
+        .enumerate()
+        .filter_map(
+            |(at, claim)| match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
+                Ok(()) => Some(at),
+                Err(error) => {
+                    answers[at] = Some(Err(error));
+                    None
+                }
+            },
+        )
+        .collect();
+    let mut batch = Batch::new(&scripts::ATTEMPT, asked.len(), 3, Counter::Needed);
+    for at in asked {
+        batch.keys(at, &claims[at]);
+    }
+    batch
+}
+
+fn arguments(batch: &mut Batch, claims: &[Claim]) {
+    let sent = batch.sent.clone();
+    let plain = sent.iter().all(|at| claims[*at].mode == Mode::Exclusive);
+    batch.argument(if plain { "x" } else { "m" });
+    let mut claimants = Claimants::default();
+    for at in sent {
+        let claim = &claims[at];
+        batch.argument(batch::value_of(claim));
+        batch.argument([":", claimants.text(&claim.claimant)].concat());
+        batch.argument(batch::millis(claim.ttl));
+        let queue = if claim.if_busy == IfBusy::Queue {
+            "+"
+        } else {
+            "-"
+        };
+        batch.argument([queue, &batch::kind_of(claim.mode)].concat());
+    }
+}
+
+/// Sends the batch, on a connection that hears what is published to its claims.
+async fn ask(hub: &Hub, claims: &[Claim], command: &redis::Cmd) -> Result<(Arc<Link>, Value)> {
+    let link = hub.link().await?;
+    for claim in claims {
+        link.hear(claim.id.process()).await?;
+    }
+    let within = batch::patience(hub.address.timeout, claims.iter());
+    let value = hub.run(&link, &scripts::ATTEMPT, command, within).await?;
+    Ok((link, value))
+}
+
+/// One answer of the script.
+enum Reply {
+    Granted { number: i64, seat: i64 },
+    Busy(InTheWay),
+    Clash { there: i64 },
+    OtherMode,
+}
+
+/// What is in the way of a claim, as the script says it.
+struct InTheWay {
+    ahead: i64,
+    head: bool,
+    value: Option<Vec<u8>>,
+    free_in: i64,
+    now: i64,
+    first: Vec<u8>,
+}
+
+fn replies(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
+    match value {
+        Value::Int(fence) => (fence..)
+            .take(count)
+            .map(|number| Ok(Reply::Granted { number, seat: -1 }))
+            .collect(),
+        Value::Array(replies) if replies.len() == count => replies
+            .into_iter()
+            .map(|reply| read(reply).ok_or_else(|| faults::garbled(&link.name)))
+            .collect(),
+        _ => (0..count)
+            .map(|_| Err(faults::garbled(&link.name)))
+            .collect(),
+    }
+}
+
+fn read(reply: Value) -> Option<Reply> {
+    let Value::Array(parts) = reply else {
+        return None;
+    };
+    let mut parts = parts.into_iter();
+    let mut next = || parts.next();
+    match value::int(next()?)? {
+        1 => Some(Reply::Granted {
+            number: value::int(next()?)?,
+            seat: value::int(next()?)?,
+        }),
+        0 => {
+            let (ahead, head) = (value::int(next()?)?, value::int(next()?)? == 1);
+            let (held, there) = (value::int(next()?)? == 1, value::bytes(next()?)?);
+            Some(Reply::Busy(InTheWay {
+                ahead,
+                head,
+                value: held.then_some(there),
+                free_in: value::int(next()?)?,
+                now: value::int(next()?)?,
+                first: value::bytes(next()?)?,
+            }))
+        }
+        2 => Some(Reply::Clash {
+            there: value::int(next()?)?,
+        }),
+        3 => Some(Reply::OtherMode),
+        _ => None,
+    }
+}
+
+fn judge(hub: &Hub, link: &Link, claim: &Claim, reply: Reply) -> Result<Attempt> {
+    match reply {
+        Reply::Granted { number, seat } => Ok(Attempt::Granted(Grant {
+            fence: (claim.mode != Mode::Shared)
+                .then(|| Fence::new(number))
+                .flatten(),
+            seat: u32::try_from(seat).ok(),
+            ttl: Some(claim.ttl),
+            lost: if link.pushes {
+                hub.watches.hold(claim.id)
+            } else {
+                None
+            },
+        })),
+        Reply::Busy(way) => Ok(Attempt::Busy(busy(hub, link, claim, &way))),
+        Reply::Clash { there } => {
+            hub.watches.forget(&claim.id);
+            Err(clash(&claim.key, claim.mode, there))
+        }
+        Reply::OtherMode => Err(super::watches::another_mode(&claim.key)),
+    }
+}
+
+fn clash(key: &Key, asked: Mode, there: i64) -> Error {
+    let there = u32::try_from(there).unwrap_or(Mode::SHARES);
+    Error::mismatch(key, line::clash(asked.capacity().unwrap_or(1), there))
+}
+
+fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
+    let at = way.value.as_deref().map(At::read);
+    let (why, who, since) = match &at {
+        None => (Why::Queued, None, None),
+        Some(At::Held {
+            claimant, since, ..
+        }) => (Why::Held, claimant.clone(), Some(*since)),
+        Some(At::Lingering {
+            claimant, since, ..
+        }) => (Why::Lingering, claimant.clone(), Some(*since)),
+        Some(At::Marker { capacity, used }) => {
+            let member = value::Member::read(&way.first);
+            let who = member.and_then(|member| member.claimant);
+            (crowded(claim.mode, *capacity, *used), who, None)
+        }
+        Some(At::Foreign) => (Why::Foreign, None, None),
+    };
+    let poll = (!link.pushes).then(|| POLL / 2 + Jitter::new().up_to(POLL / 2));
+    let refused = claim.if_busy == IfBusy::Leave;
+    if refused {
+        hub.watches.pass(&claim.id);
+    }
+    // One that was refused is told by nobody else: it watches the key as the head does.
+    let watches = way.head || refused;
+    let changed = hub
+        .watches
+        .wait(claim.id, watches, way.value.as_deref(), poll);
+    Busy {
+        ahead: usize::try_from(way.ahead).ok(),
+        why,
+        who,
+        held_for: since.map(|since| value::micros(way.now - since)),
+        free_in: u64::try_from(way.free_in)
+            .ok()
+            .map(|ms| Duration::from_millis(ms + 1)),
+        changed,
+    }
+}
+
+/// Whether what holds is in the way, or only those who wait for it.
+fn crowded(asked: Mode, capacity: u32, used: u64) -> Why {
+    let needs = u64::from(asked.weight(capacity));
+    if asked == Mode::Exclusive || used + needs > u64::from(capacity) {
+        Why::Held
+    } else {
+        Why::Queued
+    }
+}

@@ -1,0 +1,171 @@
+//! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
+
+use std::io;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError};
+
+use crate::data::{Error, duration_text, printable};
+
+const STORE: &str = "redis";
+
+/// The error for what the client library, or the server through it, said.
+pub(super) fn of(error: RedisError, server: &str) -> Error {
+    let said = words(&error);
+    let base = if error.is_io_error() {
+        Error::unavailable(STORE, format!("the connection to {server} failed: {said}"))
+    } else if error.kind() == ErrorKind::Parse {
+        rejected(format!(
+            "what answers at {server} does not speak Redis's protocol"
+        ))
+    } else {
+        said_by_server(&said, server)
+    };
+    base.because(error)
+}
+
+/// The error as it came: the library has names of its own for the server's first word.
+fn words(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
+}
+
+/// What the server's error words mean. Scripts of old servers wrap them in text of their own, so they are looked for
+/// anywhere in it.
+fn said_by_server(said: &str, server: &str) -> Error {
+    let has = |word: &str| said.contains(word);
+    if has("WRONGPASS") || has("invalid username-password") || has("invalid password") {
+        rejected(format!("{server} does not accept this user and password"))
+    } else if has("NOAUTH") || has("Authentication required") {
+        rejected(format!(
+            "{server} wants a password: give it as redis://:password@host or redis://user:password@host"
+        ))
+    } else if has("NOPERM") || has("The user executing the script can't") {
+        rejected(format!(
+            "the user may not do at {server} all that a lock needs (the documentation lists it): {}",
+            printable(said)
+        ))
+    } else if has("READONLY") {
+        rejected(replica(server))
+    } else if has("LOADING") {
+        unavailable(format!("{server} is still loading its data"))
+    } else if has("max number of clients") {
+        unavailable(format!(
+            "{server} has as many clients as it may have (maxclients)"
+        ))
+    } else if has("OOM") {
+        rejected(format!(
+            "the memory of {server} is full (maxmemory): it takes no new claims"
+        ))
+    } else if has("MISCONF") {
+        rejected(format!(
+            "{server} takes no writes since it cannot save its data: see its log"
+        ))
+    } else if has("BUSY") {
+        unavailable(format!("{server} is busy with a script of somebody's"))
+    } else if has("MASTERDOWN") || has("CLUSTERDOWN") || has("TRYAGAIN") {
+        unavailable(format!("{server} cannot serve now: {}", printable(said)))
+    } else if has("MOVED") || has("CROSSSLOT") || has("ASK ") {
+        cluster(server)
+    } else if has("WRONGTYPE") {
+        rejected(format!(
+            "a key that monban keeps at {server} has been overwritten by something else: {}",
+            printable(said)
+        ))
+    } else {
+        unavailable(format!("{server} answered: {}", printable(said)))
+    }
+}
+
+/// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
+pub(super) fn is_replica(error: &RedisError) -> bool {
+    let said = words(error);
+    said.contains("READONLY") || said.contains("MASTERDOWN")
+}
+
+pub(super) fn replica(server: &str) -> String {
+    format!("{server} is a read-only replica: connect to its primary")
+}
+
+pub(super) fn cluster(server: &str) -> Error {
+    Error::unsupported(
+        STORE,
+        format!("{server} is a node of a cluster; only a single primary is supported yet"),
+    )
+}
+
+/// A connection that could not be made.
+pub(super) fn connecting(error: io::Error, server: &str) -> Error {
+    let what = match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("{server} refuses connections: is the server running there?")
+        }
+        io::ErrorKind::TimedOut => format!("{server} does not accept the connection in time"),
+        _ => format!("cannot connect to {server}: {error}"),
+    };
+    unavailable(what).because(error)
+}
+
+/// A reply that did not come in time.
+pub(super) fn silent(server: &str, waited: Duration) -> Error {
+    unavailable(format!(
+        "no answer from {server} for {}",
+        duration_text(waited)
+    ))
+}
+
+/// A connection that ended.
+pub(super) fn lost(server: &str) -> Error {
+    unavailable(format!("the connection to {server} was lost"))
+}
+
+/// An answer that our own script cannot have given.
+pub(super) fn garbled(server: &str) -> Error {
+    unavailable(format!("{server} gave an answer that cannot be read"))
+}
+
+pub(super) fn rejected(what: String) -> Error {
+    Error::rejected(STORE, what)
+}
+
+pub(super) fn unavailable(what: String) -> Error {
+    Error::unavailable(STORE, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_of_the_server_gets_the_fitting_reaction() {
+        let text = |said| said_by_server(said, "h:1");
+        for said in [
+            "WRONGPASS: invalid username-password pair",
+            "NOAUTH: Authentication required.",
+            "NOPERM: this user has no permissions to run the 'eval' command",
+            "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
+            "READONLY: You can't write against a read only replica.",
+            "ERR The user executing the script can't run this command or subcommand script: d5",
+            "OOM: command not allowed",
+            "MISCONF: Redis is configured to save",
+        ] {
+            assert!(!text(said).is_transient(), "{said}");
+        }
+        for said in [
+            "LOADING: Redis is loading",
+            "ERR: max number of clients reached",
+            "BUSY: Redis is busy",
+            "?",
+        ] {
+            assert!(text(said).is_transient(), "{said}");
+        }
+        assert!(matches!(text("MOVED 1 h:2"), Error::Unsupported { .. }));
+        assert!(
+            text("NOPERM: run the 'eval' command")
+                .to_string()
+                .contains("eval")
+        );
+    }
+}

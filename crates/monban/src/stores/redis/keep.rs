@@ -1,0 +1,199 @@
+//! Keeping and leaving.
+
+use redis::{Cmd, Value};
+
+use super::batch::{self, Batch, Claimants, Fence};
+use super::hub::Hub;
+use super::scripts::Script;
+use super::{faults, scripts, value};
+use crate::contract::{Release, Renewal};
+use crate::data::{Claim, Leave, Mode, Result};
+
+pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
+    let mut answers: Vec<Option<Result<bool>>> = claims.iter().map(|_| None).collect();
+    let (held, other): (Vec<usize>, Vec<usize>) =
+        (0..claims.len()).partition(|at| hub.watches.holds_exclusively(&claims[*at].id));
+    let within = batch::patience(hub.address.timeout, claims.iter());
+    if !held.is_empty() {
+        let (command, sent) = held_command(claims, &held);
+        let call = Call {
+            hub,
+            script: &scripts::HELD,
+            watching: true,
+            within,
+        };
+        call.answer(&command, &sent, &mut answers).await;
+    }
+    if !other.is_empty() {
+        let (command, sent) = renew_command(claims, &other);
+        let call = Call {
+            hub,
+            script: &scripts::RENEW,
+            watching: false,
+            within,
+        };
+        call.answer(&command, &sent, &mut answers).await;
+        other
+            .iter()
+            .for_each(|at| hub.watches.renewed(claims[*at].id));
+    }
+    let renewal = |at: usize, answer: Option<Result<bool>>| match answer {
+        Some(Ok(true)) => Ok(Renewal::Kept),
+        Some(Ok(false)) => {
+            hub.watches.forget(&claims[at].id);
+            Ok(Renewal::Lost)
+        }
+        Some(Err(error)) => Err(error.of_key(&claims[at].key)),
+        None => Err(faults::garbled(&hub.address.to_string())),
+    };
+    answers
+        .into_iter()
+        .enumerate()
+        .map(|(at, answer)| renewal(at, answer))
+        .collect()
+}
+
+fn held_command(claims: &[Claim], which: &[usize]) -> (Cmd, Vec<usize>) {
+    let mut batch = Batch::new(&scripts::HELD, which.len(), 1, Fence::Unneeded);
+    for at in which {
+        batch.key(*at, &claims[*at]);
+    }
+    for at in which {
+        batch.argument(batch::value_of(&claims[*at]));
+        batch.argument(batch::millis(claims[*at].ttl));
+    }
+    batch.command()
+}
+
+fn renew_command(claims: &[Claim], which: &[usize]) -> (Cmd, Vec<usize>) {
+    let mut batch = Batch::new(&scripts::RENEW, which.len(), 3, Fence::Unneeded);
+    for at in which {
+        batch.keys(*at, &claims[*at]);
+    }
+    let mut claimants = Claimants::default();
+    for at in which {
+        batch.argument(batch::value_of(&claims[*at]));
+        batch.argument(member_rest(&claims[*at], &mut claimants));
+        batch.argument(batch::millis(claims[*at].ttl));
+    }
+    batch.command()
+}
+
+/// `<kind>:<n>:<of>:<claimant>`
+fn member_rest(claim: &Claim, claimants: &mut Claimants) -> String {
+    [
+        &batch::kind_of(claim.mode),
+        ":",
+        claimants.text(&claim.claimant),
+    ]
+    .concat()
+}
+
+pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>> {
+    if leaving.is_empty() {
+        return Vec::new();
+    }
+    for leave in leaving {
+        hub.watches.forget(&leave.claim.id); // whatever happens to the key now is no loss
+    }
+    let (command, sent) = release_command(leaving);
+    let mut answers: Vec<Option<Result<bool>>> = leaving.iter().map(|_| None).collect();
+    let claims = leaving.iter().map(|leave| &leave.claim);
+    let within = batch::patience(hub.address.timeout, claims);
+    let call = Call {
+        hub,
+        script: &scripts::RELEASE,
+        watching: false,
+        within,
+    };
+    call.answer(&command, &sent, &mut answers).await;
+    if hub.address.signal {
+        signal(hub, leaving).await;
+    }
+    let release = |at: usize, answer| match answer {
+        Some(Ok(true)) => Ok(Release::Done),
+        Some(Ok(false)) => Ok(Release::Gone),
+        Some(Err(error)) => {
+            let error: crate::data::Error = error;
+            Err(error.of_key(&leaving[at].claim.key))
+        }
+        None => Err(faults::garbled(&hub.address.to_string())),
+    };
+    answers
+        .into_iter()
+        .enumerate()
+        .map(|(at, answer)| release(at, answer))
+        .collect()
+}
+
+fn release_command(leaving: &[Leave]) -> (Cmd, Vec<usize>) {
+    let mut batch = Batch::new(&scripts::RELEASE, leaving.len(), 3, Fence::Needed);
+    for (at, leave) in leaving.iter().enumerate() {
+        batch.keys(at, &leave.claim);
+    }
+    let plain = |leave: &Leave| leave.claim.mode == Mode::Exclusive && leave.linger.is_none();
+    batch.argument(if leaving.iter().all(plain) { "x" } else { "m" });
+    let mut claimants = Claimants::default();
+    for leave in leaving {
+        batch.argument(batch::value_of(&leave.claim));
+        batch.argument(member_rest(&leave.claim, &mut claimants));
+        batch.argument(leave.linger.map_or_else(|| "-1".to_owned(), batch::millis));
+    }
+    batch.command()
+}
+
+/// A call of a script that answers each claim with yes or no.
+struct Call<'a> {
+    hub: &'a Hub,
+    script: &'a Script,
+    watching: bool,
+    within: std::time::Duration,
+}
+
+impl Call<'_> {
+    async fn answer(&self, command: &Cmd, sent: &[usize], answers: &mut [Option<Result<bool>>]) {
+        match self.ask(command).await {
+            Ok(Value::Array(each)) if each.len() == sent.len() => {
+                for (at, answer) in sent.iter().zip(each) {
+                    answers[*at] = value::int(answer).map(|yes| Ok(yes == 1));
+                }
+            }
+            Ok(Value::Int(1)) => sent.iter().for_each(|at| answers[*at] = Some(Ok(true))),
+            Ok(_) => {}
+            Err(error) => sent
+                .iter()
+                .for_each(|at| answers[*at] = Some(Err(error.clone()))),
+        }
+    }
+
+    async fn ask(&self, command: &Cmd) -> Result<Value> {
+        let link = self.hub.link().await?;
+        if self.watching {
+            self.hub
+                .run_watching(&link, self.script, command, self.within)
+                .await
+        } else {
+            self.hub.run(&link, self.script, command, self.within).await
+        }
+    }
+}
+
+/// Wakes the waiters of python-redis-lock, which sleep until they are told. Not telling them costs them time, so
+/// a failure here is not one of the release.
+async fn signal(hub: &Hub, leaving: &[Leave]) {
+    for leave in leaving {
+        let Some(name) = leave.claim.key.as_bytes().strip_prefix(b"lock:") else {
+            continue;
+        };
+        let mut command = Cmd::new();
+        command.arg("EVALSHA").arg(scripts::SIGNAL.hash()).arg(2);
+        command
+            .arg(leave.claim.key.as_bytes())
+            .arg([b"lock-signal:", name].concat());
+        if let Ok(link) = hub.link().await {
+            let _ = hub
+                .run(&link, &scripts::SIGNAL, &command, hub.address.timeout)
+                .await;
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Showing what is there, and freeing it by hand.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Cmd, Value, cmd};
+
+use super::hub::Hub;
+use super::link::Link;
+use super::names::{self, Sides};
+use super::value::{self, At, Member};
+use super::{faults, scripts};
+use crate::contract::Release;
+use crate::data::{Entry, EntryId, Error, Fence, Key, Mode, Result, Standing};
+
+/// How many keys the server looks through in one step: other clients come between.
+const STEP: usize = 500;
+
+pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
+    let link = hub.link().await?;
+    let mut keys: BTreeSet<Vec<u8>> = BTreeSet::new();
+    for order in scan(hub, &link, &names::orders_like(prefix)).await? {
+        keys.extend(names::key_of_order(&order).map(<[u8]>::to_vec));
+    }
+    keys.extend(scan(hub, &link, &names::keys_like(prefix)).await?);
+    keys.insert(prefix.to_vec());
+    let mut entries = Vec::new();
+    for name in keys {
+        let Ok(key) = Key::new(&name) else { continue };
+        if names::check(&key).is_ok() && name.starts_with(prefix) {
+            let whole = if name == prefix {
+                Whole::Foreign
+            } else {
+                Whole::Ours
+            };
+            entries.extend(line(hub, &link, &key, whole).await?);
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether what is not monban's is shown: only for a key that was asked for by its whole name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Ours,
+    Foreign,
+}
+
+/// Goes through all keys in steps (never KEYS, which stops the server for as long as it takes).
+async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut cursor = b"0".to_vec();
+    let mut found = Vec::new();
+    loop {
+        let mut step = cmd("SCAN");
+        step.arg(&cursor[..])
+            .arg("MATCH")
+            .arg(pattern)
+            .arg("COUNT")
+            .arg(STEP);
+        let answer = link.call(&step, hub.address.timeout).await?;
+        let Value::Array(parts) = answer else {
+            return Err(faults::garbled(&link.name));
+        };
+        let mut parts = parts.into_iter();
+        let next = parts.next().and_then(value::bytes);
+        let (Some(next), Some(Value::Array(names))) = (next, parts.next()) else {
+            return Err(faults::garbled(&link.name));
+        };
+        found.extend(names.into_iter().filter_map(value::bytes));
+        if next == b"0" {
+            return Ok(found);
+        }
+        cursor = next;
+    }
+}
+
+async fn line(hub: &Hub, link: &Arc<Link>, key: &Key, whole: Whole) -> Result<Vec<Entry>> {
+    let sides = Sides::of(key.as_bytes());
+    let mut command = Cmd::new();
+    command.arg("EVALSHA").arg(scripts::INSPECT.hash()).arg(3);
+    command
+        .arg(key.as_bytes())
+        .arg(sides.order)
+        .arg(sides.expiry);
+    let answer = hub
+        .run(link, &scripts::INSPECT, &command, hub.address.timeout)
+        .await?;
+    let seen = Seen::read(answer).ok_or_else(|| faults::garbled(&link.name))?;
+    Ok(seen.entries(key, whole))
+}
+
+/// What the script saw.
+struct Seen {
+    kind: Vec<u8>,
+    value: Vec<u8>,
+    left: i64,
+    now: i64,
+    members: Vec<Placed>,
+}
+
+/// A member with where it stands.
+struct Placed {
+    member: Member,
+    score: i64,
+    dies: i64,
+    seat: i64,
+}
+
+impl Seen {
+    fn read(answer: Value) -> Option<Self> {
+        let Value::Array(parts) = answer else {
+            return None;
+        };
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next();
+        let (kind, value) = (value::bytes(next()?)?, value::bytes(next()?)?);
+        let (left, now) = (value::int(next()?)?, value::int(next()?)?);
+        let Value::Array(flat) = next()? else {
+            return None;
+        };
+        let mut flat = flat.into_iter();
+        let mut members = Vec::new();
+        while let Some(text) = flat.next() {
+            let (score, dies, seat) = (
+                value::int(flat.next()?)?,
+                value::int(flat.next()?)?,
+                value::int(flat.next()?)?,
+            );
+            // A member of a later version's is not shown.
+            if let Some(member) = Member::read(&value::bytes(text)?) {
+                members.push(Placed {
+                    member,
+                    score,
+                    dies,
+                    seat,
+                });
+            }
+        }
+        Some(Self {
+            kind,
+            value,
+            left,
+            now,
+            members,
+        })
+    }
+
+    fn entries(mut self, key: &Key, whole: Whole) -> Vec<Entry> {
+        let now_ms = self.now / 1_000;
+        let at = (self.kind != b"none").then(|| At::read(&self.value));
+        let marked = matches!(at, Some(At::Marker { .. }));
+        self.members
+            .retain(|placed| placed.dies > now_ms && (placed.score > 0 || marked));
+        // Holders first, the earliest of them first: theirs is the score nearest to zero.
+        self.members
+            .sort_by_key(|placed| (placed.score > 0, placed.score.abs()));
+        let blocks = usize::from(at.is_some() && !marked);
+        let mut entries = Vec::new();
+        entries.extend(at.and_then(|at| self.at_key(key, at, whole)));
+        for (ahead, placed) in self.members.iter().enumerate() {
+            entries.push(self.in_line(key, placed, blocks + ahead));
+        }
+        entries
+    }
+
+    fn at_key(&self, key: &Key, at: At, whole: Whole) -> Option<Entry> {
+        let expires_in = u64::try_from(self.left).ok().map(Duration::from_millis);
+        let ours = |id, claimant, since, fence, standing| Entry {
+            key: key.clone(),
+            id: EntryId::Claim(id),
+            mode: Some(Mode::Exclusive),
+            standing,
+            claimant,
+            age: Some(value::micros(self.now - since)),
+            expires_in,
+            fence: Some(fence),
+            seat: None,
+        };
+        match at {
+            At::Held {
+                id,
+                fence,
+                claimant,
+                since,
+            } => Some(ours(id, claimant, since, fence, Standing::Holding)),
+            At::Lingering {
+                id,
+                fence,
+                claimant,
+                since,
+            } => Some(ours(id, claimant, since, fence, Standing::Lingering)),
+            At::Marker { .. } => None,
+            At::Foreign if whole == Whole::Ours && self.members.is_empty() => None,
+            At::Foreign => Some(Entry {
+                key: key.clone(),
+                id: EntryId::Foreign(self.foreign()),
+                mode: None,
+                standing: Standing::Foreign,
+                claimant: None,
+                age: None,
+                expires_in,
+                fence: None,
+                seat: None,
+            }),
+        }
+    }
+
+    /// The value; for a key that is no string, which the store does not read, words that no token is.
+    fn foreign(&self) -> Box<[u8]> {
+        if self.kind == b"string" {
+            return self.value.clone().into();
+        }
+        [NOT_A_STRING, &self.kind[..]].concat().into()
+    }
+
+    fn in_line(&self, key: &Key, placed: &Placed, ahead: usize) -> Entry {
+        let holds = placed.score < 0;
+        let mode = placed.member.mode;
+        Entry {
+            key: key.clone(),
+            id: EntryId::Claim(placed.member.id),
+            mode: Some(mode),
+            standing: if holds {
+                Standing::Holding
+            } else {
+                Standing::Waiting { ahead }
+            },
+            claimant: placed.member.claimant.clone(),
+            age: Some(value::micros(self.now - placed.score.abs())),
+            expires_in: u64::try_from(placed.dies - self.now / 1_000)
+                .ok()
+                .map(Duration::from_millis),
+            fence: (holds && mode != Mode::Shared)
+                .then(|| Fence::new(placed.score.abs()))
+                .flatten(),
+            seat: u32::try_from(placed.seat).ok(),
+        }
+    }
+}
+
+/// What stands for the value of a key that is no string; its type follows.
+const NOT_A_STRING: &[u8] = b"\0not a string: ";
+
+pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
+    names::check(&entry.key)?;
+    let (what, which) = match &entry.id {
+        EntryId::Claim(id) => ("c", id.to_string().into_bytes()),
+        EntryId::Foreign(value) => match value.strip_prefix(NOT_A_STRING) {
+            Some(kind) => return Err(not_a_string(&entry.key, kind)),
+            None => ("f", value.to_vec()),
+        },
+    };
+    let link = hub.link().await?;
+    let sides = Sides::of(entry.key.as_bytes());
+    let mut command = Cmd::new();
+    command
+        .arg("EVALSHA")
+        .arg(scripts::EVICT.hash())
+        .arg(4)
+        .arg(names::FENCE);
+    command
+        .arg(entry.key.as_bytes())
+        .arg(sides.order)
+        .arg(sides.expiry);
+    command.arg(what).arg(which);
+    let answer = hub
+        .run(&link, &scripts::EVICT, &command, hub.address.timeout)
+        .await;
+    match answer.map_err(|error| error.of_key(&entry.key))? {
+        Value::Int(0) => Ok(Release::Gone),
+        Value::Int(_) => Ok(Release::Done),
+        _ => Err(faults::garbled(&link.name)),
+    }
+}
+
+fn not_a_string(key: &Key, kind: &[u8]) -> Error {
+    let kind = crate::data::printable(kind);
+    Error::unsupported(
+        "redis",
+        format!(
+            "{key} is a {kind} of another program's, not a lock of one string; free it by that program"
+        ),
+    )
+}

@@ -1,0 +1,349 @@
+//! Servers that die, stop, forget and cut; networks that lose, delay and break off. After each of them nothing is stuck
+//! and nothing is left that nobody wants.
+
+#![cfg(feature = "redis")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::proxy::{Plan, Proxy};
+use common::{Client, leave, leftovers, pause, run, server, sleeps_on, woken};
+use monban::contract::{Attempt, Release, Renewal, Store};
+use monban_testkit::{Persistence, RedisOptions, RedisServer};
+
+#[test]
+fn a_restart_without_data_loses_the_lock_and_the_holder_hears_of_it() {
+    run(async {
+        let mut server = server();
+        let client = Client::of(&server).await;
+        let claim = client.exclusive("k");
+        let grant = client.takes(&claim).await;
+        server.kill9().unwrap();
+        let error = client.ask(&client.exclusive("k")).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        server.restart().unwrap();
+        woken(grant.lost.unwrap()).await;
+        assert_eq!(client.renews(&claim).await, Renewal::Lost);
+        let again = client.exclusive("k");
+        assert!(client.takes(&again).await.fence > grant.fence);
+        client.releases(&again).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_restart_with_its_data_keeps_the_lock_and_the_line() {
+    run(async {
+        let options = RedisOptions::new().persistence(Persistence::AofAlways);
+        let mut server = RedisServer::start(options).unwrap();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let (held, waiter) = (a.exclusive("k"), b.exclusive("k"));
+        let grant = a.takes(&held).await;
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        server.kill9().unwrap();
+        server.restart().unwrap();
+        woken(changed).await; // to ask again, since it may have missed something
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        let mut lost = grant.lost.unwrap();
+        sleeps_on(&mut lost, 200).await;
+        assert_eq!(a.renews(&held).await, Renewal::Kept);
+        assert_eq!(a.takes(&held).await.fence, grant.fence);
+        a.releases(&held).await;
+        woken(changed).await;
+        assert!(b.takes(&waiter).await.fence > grant.fence);
+        b.releases(&waiter).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_stopped_server_leaves_no_grant_that_nobody_wants() {
+    run(async {
+        let mut server = server();
+        let client = Client::at(&format!("{}?timeout=300ms", server.url())).await;
+        for stop in [100, 1_500] {
+            server.stop_signal().unwrap();
+            let claim = client.exclusive("k");
+            let start = Instant::now();
+            let error = client.ask(&claim).await.unwrap_err();
+            assert!(
+                error.is_transient() && error.to_string().contains("no answer"),
+                "{error}"
+            );
+            assert!(
+                start.elapsed() < Duration::from_secs(3),
+                "{:?}",
+                start.elapsed()
+            );
+            pause(stop).await;
+            server.cont().unwrap();
+            client.is_rid_of(&claim).await;
+            pause(100).await;
+            assert_eq!(
+                leftovers(&server),
+                Vec::<String>::new(),
+                "stopped for {stop} ms"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_killed_connection_is_made_again_with_all_that_was_watched() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let (held, waiter) = (a.exclusive("k"), b.exclusive("k"));
+        let mut lost = a.takes(&held).await.lost.unwrap();
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        pause(20).await;
+        server
+            .ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .unwrap();
+        server
+            .ask(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"])
+            .unwrap();
+        woken(changed).await;
+        sleeps_on(&mut lost, 100).await;
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        assert_eq!(a.renews(&held).await, Renewal::Kept);
+        // The hand-over is still told, on the new connection.
+        a.releases(&held).await;
+        woken(changed).await;
+        let lost = b.takes(&waiter).await.lost.unwrap();
+        // And so is a loss, by a watch that began before the connection was killed once more.
+        pause(20).await;
+        server
+            .ask(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"])
+            .unwrap();
+        pause(100).await;
+        server.ask(&["DEL", "k"]).unwrap();
+        woken(lost).await;
+    });
+}
+
+#[test]
+fn forgotten_scripts_are_loaded_again() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let forget = || server.ask(&["SCRIPT", "FLUSH"]).unwrap();
+        let (held, waiter) = (client.exclusive("k"), client.exclusive("k"));
+        forget();
+        let lost = client.takes(&held).await.lost;
+        forget();
+        drop(client.waits(&waiter).await);
+        forget();
+        assert_eq!(client.renews(&held).await, Renewal::Kept); // with its watch
+        forget();
+        assert_eq!(client.renews(&waiter).await, Renewal::Kept);
+        forget();
+        let mut shown = client.store.inspect(b"k").await.unwrap();
+        assert_eq!(shown.len(), 2);
+        forget();
+        assert_eq!(
+            client.store.evict(&shown.remove(0)).await.unwrap(),
+            Release::Done
+        );
+        woken(lost.unwrap()).await;
+        forget();
+        assert_eq!(client.releases(&waiter).await, Release::Done);
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn all_data_deleted_under_a_holder_is_noticed_and_fences_go_on() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let (held, waiter) = (a.exclusive("k"), b.exclusive("k"));
+        let grant = a.takes(&held).await;
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        pause(20).await;
+        server.ask(&["FLUSHALL"]).unwrap();
+        woken(grant.lost.unwrap()).await;
+        woken(changed).await;
+        assert_eq!(a.renews(&held).await, Renewal::Lost);
+        assert!(b.takes(&waiter).await.fence > grant.fence);
+    });
+}
+
+/// The reply to an attempt is cut after each of its bytes. The same claim asked again holds, and nothing stays.
+#[test]
+fn a_connection_cut_at_any_byte_of_a_reply_is_survived() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let client = Client::at(&proxy.url()).await;
+        let warm = client.exclusive("warm");
+        client.takes(&warm).await;
+        client.releases(&warm).await;
+        for busy in [false, true] {
+            let holder = client.exclusive("k");
+            if busy {
+                client.takes(&holder).await;
+                pause(20).await;
+            }
+            proxy.plan(Plan::default());
+            let probe = leave(client.exclusive("k"));
+            drop(client.ask(&probe).await);
+            let length = proxy.passed();
+            client.releases(&probe).await;
+            assert!((10..400).contains(&length), "{length} bytes");
+            for cut in 0..length {
+                let claim = client.exclusive(if busy { "k" } else { "free" });
+                proxy.plan(Plan {
+                    cut_after: Some(cut),
+                    ..Plan::default()
+                });
+                let error = client.ask(&claim).await.unwrap_err();
+                assert!(error.is_transient(), "after {cut} bytes: {error}");
+                proxy.plan(Plan::default());
+                let start = Instant::now();
+                let again = loop {
+                    match client.ask(&claim).await {
+                        Ok(again) => break again,
+                        Err(error) => assert!(start.elapsed() < Duration::from_secs(10), "{error}"),
+                    }
+                };
+                assert_eq!(
+                    matches!(again, Attempt::Granted(_)),
+                    !busy,
+                    "after {cut} bytes"
+                );
+                assert_eq!(
+                    client.releases(&claim).await,
+                    Release::Done,
+                    "after {cut} bytes"
+                );
+            }
+            client.releases(&holder).await;
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn lost_replies_and_requests_leave_nothing_behind() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let client = Client::at(&format!("{}?timeout=200ms", proxy.url())).await;
+        let ways = [
+            Plan {
+                drop_replies: true,
+                ..Plan::default()
+            },
+            Plan {
+                keep_requests: true,
+                ..Plan::default()
+            },
+            Plan {
+                half_close_after: Some(3),
+                ..Plan::default()
+            },
+        ];
+        for way in ways {
+            for again in [true, false] {
+                let claim = client.exclusive("k");
+                proxy.plan(way.clone());
+                let error = client.ask(&claim).await.unwrap_err();
+                assert!(error.is_transient(), "{way:?}: {error}");
+                pause(if again { 0 } else { 700 }).await; // long enough for the connection to be given up
+                proxy.plan(Plan::default());
+                if again {
+                    client.comes_in(&claim).await;
+                }
+                client.is_rid_of(&claim).await;
+                pause(100).await;
+                assert_eq!(
+                    leftovers(&server),
+                    Vec::<String>::new(),
+                    "{way:?}, again: {again}"
+                );
+            }
+        }
+    });
+}
+
+/// The request is on its way for longer than its connection lives, and arrives after the release: the old connection has
+/// been ended at the server before.
+#[test]
+fn a_request_that_arrives_after_the_release_is_not_carried_out() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let client = Client::at(&format!("{}?timeout=200ms", proxy.url())).await;
+        for round in 0..5 {
+            let claim = client.exclusive("k");
+            // What was sent before stands behind a delay; new connections are quick.
+            proxy.plan(Plan {
+                delay: Duration::from_millis(1_500),
+                ..Plan::default()
+            });
+            let error = client.ask(&claim).await.unwrap_err();
+            assert!(error.is_transient(), "{error}");
+            proxy.plan(Plan::default());
+            pause(500).await; // the probe has given the old connection up
+            client.is_rid_of(&claim).await;
+            pause(1_500).await;
+            assert_eq!(leftovers(&server), Vec::<String>::new(), "round {round}");
+        }
+    });
+}
+
+#[test]
+fn a_slow_link_is_only_slow() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let client = Client::at(&proxy.url()).await;
+        proxy.plan(Plan {
+            delay: Duration::from_millis(40),
+            ..Plan::default()
+        });
+        for _ in 0..3 {
+            let (held, waiter) = (client.exclusive("k"), client.exclusive("k"));
+            let mut lost = client.takes(&held).await.lost.unwrap();
+            let changed = client.waits(&waiter).await.changed.unwrap();
+            assert_eq!(client.renews(&held).await, Renewal::Kept);
+            sleeps_on(&mut lost, 300).await;
+            client.releases(&held).await;
+            woken(changed).await;
+            client.takes(&waiter).await;
+            client.releases(&waiter).await;
+        }
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let (held, waiter) = (client.exclusive("k"), client.exclusive("k"));
+        let watch = client.takes(&held).await.lost;
+        drop(client.waits(&waiter).await);
+        server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+        let error = client.ask(&client.exclusive("other")).await.unwrap_err();
+        assert!(error.to_string().contains("maxmemory"), "{error}");
+        assert_eq!(client.renews(&held).await, Renewal::Kept);
+        // A waiter's place is more memory in the eyes of the server: it is told, and asks again later.
+        let refused = client
+            .store
+            .renew(std::slice::from_ref(&waiter))
+            .await
+            .pop()
+            .unwrap();
+        assert!(refused.unwrap_err().to_string().contains("maxmemory"));
+        assert_eq!(client.releases(&held).await, Release::Done);
+        server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+        client.takes(&waiter).await;
+        client.releases(&waiter).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+        drop(watch);
+    });
+}

@@ -1,0 +1,410 @@
+//! The line on a real server, where a random test would not look: evicted side keys, TTLs that differ, dead waiters,
+//! counters, and what is left behind.
+
+#![cfg(feature = "redis")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Client, commands, lasting, leave, leftovers, pause, run, server, woken};
+use monban::Error;
+use monban::contract::{Attempt, Release, Renewal, Store, Why};
+use monban::data::{EntryId, Leave, Mode, Standing};
+
+const TWO: Mode = Mode::Permits { n: 1, of: 2 };
+
+#[test]
+fn a_newcomer_to_a_free_key_does_not_overtake_who_waits() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        server
+            .ask(&["SET", "k", "somebody's", "PX", "60000"])
+            .unwrap();
+        let waiter = a.exclusive("k");
+        drop(a.waits(&waiter).await);
+        server.ask(&["DEL", "k"]).unwrap();
+        // Nobody has asked since: the key is free and the line is not.
+        let busy = b.waits(&leave(b.exclusive("k"))).await;
+        assert_eq!(busy.ahead, Some(1), "{busy:?}");
+        a.takes(&waiter).await;
+        a.releases(&waiter).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_renewal_creates_nothing() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let mut watched = Vec::new();
+        for (mode, listens) in [
+            (Mode::Exclusive, true),
+            (Mode::Exclusive, false),
+            (Mode::Shared, true),
+            (TWO, false),
+        ] {
+            let claim = client.claim("k", mode);
+            let grant = client.takes(&claim).await;
+            if listens {
+                watched.push(grant.lost);
+            }
+            assert_eq!(client.renews(&claim).await, Renewal::Kept);
+            server.ask(&["DEL", "k"]).unwrap();
+            assert_eq!(client.renews(&claim).await, Renewal::Lost, "{mode:?}");
+            assert_eq!(server.ask(&["EXISTS", "k"]).unwrap(), "0");
+            server.ask(&["SET", "k", "another's"]).unwrap();
+            assert_eq!(client.renews(&claim).await, Renewal::Lost, "{mode:?}");
+            assert_eq!(client.releases(&claim).await, Release::Gone, "{mode:?}");
+            assert_eq!(server.ask(&["GET", "k"]).unwrap(), "another's");
+            server.ask(&["DEL", "k"]).unwrap();
+            assert_eq!(leftovers(&server), Vec::<String>::new(), "{mode:?}");
+        }
+    });
+}
+
+#[test]
+fn the_marker_lasts_as_long_as_the_longest_of_those_who_hold() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for short_first in [true, false] {
+            let short = lasting(client.claim("k", Mode::Shared), 300);
+            let long = lasting(client.claim("k", Mode::Shared), 20_000);
+            let (first, second) = if short_first {
+                (&short, &long)
+            } else {
+                (&long, &short)
+            };
+            client.takes(first).await;
+            client.takes(second).await;
+            pause(500).await;
+            let writer = leave(client.exclusive("k"));
+            assert_eq!(client.waits(&writer).await.why, Why::Held);
+            assert_eq!(client.releases(&long).await, Release::Done);
+            client.takes(&writer).await;
+            client.releases(&writer).await;
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_permit_that_expired_is_free_though_another_keeps_the_key() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let (short, long) = (lasting(client.claim("k", TWO), 300), client.claim("k", TWO));
+        assert_eq!(client.takes(&short).await.seat, Some(0));
+        assert_eq!(client.takes(&long).await.seat, Some(1));
+        let third = client.claim("k", TWO);
+        let busy = client.waits(&third).await;
+        assert!(
+            busy.free_in.unwrap() <= Duration::from_millis(301),
+            "{busy:?}"
+        );
+        pause(400).await;
+        assert_eq!(client.takes(&third).await.seat, Some(0));
+        assert_eq!(client.renews(&short).await, Renewal::Lost);
+        for claim in [&long, &third] {
+            assert_eq!(client.releases(claim).await, Release::Done);
+        }
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+/// Whatever is left of the line, nobody may hold beside a holder, and nothing may be stuck for longer than a TTL.
+#[test]
+fn one_side_key_may_vanish_alone() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for side in ["monban:{*}o:k", "monban:{*}e:k"] {
+            let reader = lasting(client.claim("k", Mode::Shared), 1_500);
+            let writer = client.exclusive("k");
+            client.takes(&reader).await;
+            drop(client.waits(&writer).await);
+            let name = server.ask(&["KEYS", side]).unwrap();
+            assert_eq!(server.ask(&["DEL", &name]).unwrap(), "1", "{name}");
+            let start = Instant::now();
+            let mut kept = true;
+            loop {
+                let in_time = start.elapsed() < Duration::from_millis(1_400);
+                match client.ask(&writer).await.unwrap() {
+                    Attempt::Granted(_) => {
+                        assert!(
+                            !in_time || !kept,
+                            "granted beside a reader who is told that it holds"
+                        );
+                        break;
+                    }
+                    Attempt::Busy(_) => assert!(start.elapsed() < Duration::from_secs(20), "stuck"),
+                }
+                if in_time && start.elapsed() < Duration::from_millis(500) {
+                    kept = client.renews(&reader).await == Renewal::Kept;
+                }
+                pause(20).await;
+            }
+            client.releases(&writer).await;
+            client.releases(&reader).await;
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn ten_thousand_dead_waiters_are_got_rid_of_in_parts() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        server.ask(&["SET", "k", "somebody's"]).unwrap();
+        let dead: Vec<_> = (0..10_000)
+            .map(|_| lasting(client.exclusive("k"), 3_000))
+            .collect();
+        let start = Instant::now();
+        for batch in dead.chunks(128) {
+            for answer in client.store.attempt(batch).await {
+                assert!(matches!(answer, Ok(Attempt::Busy(_))), "{answer:?}");
+            }
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "too slow to be a test: {:?}",
+            start.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(3_100)).await;
+        server.ask(&["DEL", "k"]).unwrap();
+        server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+        let late = client.exclusive("k");
+        client.comes_in(&late).await;
+        let calls = commands(&server);
+        assert!((10..200).contains(&calls), "done in {calls} parts");
+        client.releases(&late).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_line_of_the_dead_does_not_stay() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        server
+            .ask(&["SET", "k", "somebody's", "PX", "300"])
+            .unwrap();
+        drop(client.waits(&lasting(client.exclusive("k"), 300)).await);
+        drop(
+            client
+                .takes(&lasting(client.claim("r", Mode::Shared), 300))
+                .await,
+        );
+        assert!(leftovers(&server).len() > 2);
+        pause(300 + 1_000 + 500).await; // by themselves
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn fences_grow_whatever_becomes_of_the_counter() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let mut last = None;
+        let mut check = async |what: &str| {
+            for mode in [Mode::Exclusive, TWO] {
+                let claim = client.claim("k", mode);
+                let fence = client.fence(&claim).await;
+                assert!(Some(fence) > last, "{what}: {fence:?} after {last:?}");
+                last = Some(fence);
+                client.releases(&claim).await;
+            }
+        };
+        check("at first").await;
+        server.ask(&["FLUSHALL"]).unwrap();
+        check("without its counter").await;
+        let ahead = "2795382000000000";
+        server.ask(&["SET", "monban:{fence}", ahead]).unwrap();
+        check("with a counter far ahead, as after a clock that went back").await;
+        assert!(last.unwrap().as_i64() > ahead.parse().unwrap());
+        server
+            .ask(&["SET", "monban:{fence}", "9100000000000000000"])
+            .unwrap();
+        let claim = client.exclusive("k");
+        let error = client.ask(&claim).await.unwrap_err();
+        assert!(error.to_string().contains("fence counter"), "{error}");
+        assert_eq!(server.ask(&["EXISTS", "k"]).unwrap(), "0");
+    });
+}
+
+/// B10, B11, B12: units, read back from the server.
+#[test]
+fn ttls_reach_the_server_in_their_unit() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for millis in [100, 1_500, 30_000, 86_400_000, 10 * 366 * 86_400_000] {
+            for mode in [Mode::Exclusive, Mode::Shared] {
+                let claim = lasting(client.claim("k", mode), millis);
+                client.takes(&claim).await;
+                let left: u64 = server.ask(&["PTTL", "k"]).unwrap().parse().unwrap();
+                assert!(left <= millis && left + 90 > millis, "{left} of {millis}");
+                assert_eq!(client.renews(&claim).await, Renewal::Kept);
+                client.releases(&claim).await;
+            }
+            let claim = client.exclusive("k");
+            client.takes(&claim).await;
+            let linger = Some(Duration::from_millis(millis));
+            client.store.release(&[Leave { claim, linger }]).await;
+            let left: u64 = server.ask(&["PTTL", "k"]).unwrap().parse().unwrap();
+            assert!(left <= millis && left + 90 > millis, "{left} of {millis}");
+            server.ask(&["DEL", "k"]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_uncontended_claim_costs_two_commands_and_a_hand_over_three() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let (first, second) = (a.exclusive("warm"), b.exclusive("warm"));
+        a.takes(&first).await;
+        drop(b.waits(&second).await);
+        a.releases(&first).await;
+        b.takes(&second).await;
+        b.releases(&second).await;
+        server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+        for _ in 0..100 {
+            let claim = a.exclusive("k");
+            a.takes(&claim).await;
+            a.releases(&claim).await;
+        }
+        let calls = commands(&server);
+        assert!(calls <= 220, "{calls} for 100 pairs"); // a pause of the machine may let a watch in
+        server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+        let mut held = a.exclusive("k");
+        a.takes(&held).await;
+        for at in 0..100 {
+            let (from, to) = if at % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            let next = to.exclusive("k");
+            let busy = to.waits(&next).await;
+            from.releases(&held).await;
+            woken(busy.changed.unwrap()).await;
+            to.takes(&next).await;
+            held = next;
+        }
+        let calls = commands(&server);
+        assert!(calls <= 350, "{calls} for 100 hand-overs");
+        a.releases(&held).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn one_release_wakes_the_next_and_the_one_behind_it_alone() {
+    run(async {
+        let server = server();
+        let holder = Client::of(&server).await;
+        let mut others = Vec::new();
+        for _ in 0..20 {
+            others.push(Client::of(&server).await);
+        }
+        let held = holder.exclusive("k");
+        holder.takes(&held).await;
+        let mut waiting = Vec::new();
+        for client in &others {
+            let claim = client.exclusive("k");
+            let wake = client.waits(&claim).await.changed.unwrap();
+            waiting.push((client, claim, wake));
+        }
+        pause(50).await; // the head watches by now
+        holder.releases(&held).await;
+        let (first, claim, wake) = waiting.remove(0);
+        woken(wake).await;
+        first.takes(&claim).await;
+        pause(200).await;
+        let mut early = 0;
+        for (_, _, wake) in &mut waiting {
+            early += usize::from(
+                tokio::time::timeout(Duration::from_millis(1), wake)
+                    .await
+                    .is_ok(),
+            );
+        }
+        assert_eq!(early, 0, "only the one that holds now was to be woken");
+    });
+}
+
+#[test]
+fn a_listing_shows_ours_and_a_stranger_only_by_its_whole_name() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        server
+            .ask(&[
+                "SET",
+                "app:foreign",
+                "token-of-24-bytes-length",
+                "PX",
+                "41000",
+            ])
+            .unwrap();
+        server.ask(&["HSET", "app:hash", "uuid:1", "1"]).unwrap();
+        server.ask(&["SET", "app:ever", "x"]).unwrap();
+        let claim = client.exclusive("app:ours");
+        client.takes(&claim).await;
+        let listed = client.store.inspect(b"app:").await.unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!(listed[0].id, EntryId::Claim(claim.id));
+
+        let shown = client
+            .store
+            .inspect(b"app:foreign")
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
+        assert_eq!(shown.standing, Standing::Foreign);
+        assert_eq!(
+            shown.id,
+            EntryId::Foreign(b"token-of-24-bytes-length".as_slice().into())
+        );
+        let left = shown.expires_in.unwrap();
+        assert!(
+            left <= Duration::from_secs(41) && left > Duration::from_secs(30),
+            "{left:?}"
+        );
+        let ever = client
+            .store
+            .inspect(b"app:ever")
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
+        assert_eq!(ever.expires_in, None);
+
+        let hash = client
+            .store
+            .inspect(b"app:hash")
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
+        assert_eq!(hash.standing, Standing::Foreign);
+        let refused = client.store.evict(&hash).await.unwrap_err();
+        assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
+        assert!(refused.to_string().contains("hash"), "{refused}");
+        assert_eq!(server.ask(&["EXISTS", "app:hash"]).unwrap(), "1");
+
+        server.ask(&["SET", "app:ever", "changed"]).unwrap();
+        assert_eq!(client.store.evict(&ever).await.unwrap(), Release::Gone);
+        assert_eq!(server.ask(&["GET", "app:ever"]).unwrap(), "changed");
+        let waiter = client.exclusive("app:foreign");
+        let busy = client.waits(&waiter).await;
+        assert_eq!(client.store.evict(&shown).await.unwrap(), Release::Done);
+        woken(busy.changed.unwrap()).await;
+        client.takes(&waiter).await;
+    });
+}

@@ -1,0 +1,292 @@
+//! Beside programs that are not monban: both are refused, a bare DEL lets a waiter in, a loss is noticed.
+
+#![cfg(feature = "redis")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Client, commands, lasting, leave, leftovers, pause, run, server, sleeps_on, woken};
+use monban::contract::{Release, Renewal, Store, Why};
+use monban::data::{Leave, Mode};
+
+const TWO: Mode = Mode::Permits { n: 1, of: 2 };
+
+#[test]
+fn a_stranger_is_refused_whatever_holds() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let set = || {
+            server
+                .ask(&["SET", "k", "token", "NX", "PX", "60000"])
+                .unwrap()
+        };
+        for mode in [Mode::Exclusive, Mode::Shared, TWO] {
+            let claim = client.claim("k", mode);
+            client.takes(&claim).await;
+            assert_eq!(set(), "", "{mode:?}");
+            client.releases(&claim).await;
+            assert_eq!(set(), "OK", "{mode:?}");
+            server.ask(&["DEL", "k"]).unwrap();
+        }
+        let claim = client.exclusive("k");
+        client.takes(&claim).await;
+        let linger = Some(Duration::from_secs(5));
+        client.store.release(&[Leave { claim, linger }]).await;
+        assert_eq!(set(), "", "lingering");
+    });
+}
+
+#[test]
+fn a_stranger_excludes_and_its_bare_del_lets_the_next_in_at_once() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for value in [
+            vec!["SET", "k", "token", "PX", "60000"],
+            vec!["SET", "k", ""],
+            vec!["HSET", "k", "uuid:1", "1"],
+        ] {
+            for mode in [Mode::Exclusive, Mode::Shared, TWO] {
+                server.ask(&value).unwrap();
+                let refused = client.waits(&leave(client.claim("k", mode))).await;
+                assert_eq!(refused.why, Why::Foreign);
+                let waiter = client.claim("k", mode);
+                let busy = client.waits(&waiter).await;
+                assert_eq!((busy.why, busy.ahead), (Why::Foreign, Some(1)));
+                // One that never expires gives no instant but the waiter's own end.
+                assert!(
+                    busy.free_in
+                        .is_none_or(|free| free > Duration::from_secs(20)),
+                    "{busy:?}"
+                );
+                let mut wake = busy.changed.unwrap();
+                sleeps_on(&mut wake, 50).await;
+                server.ask(&["DEL", "k"]).unwrap();
+                let start = Instant::now();
+                woken(wake).await;
+                assert!(start.elapsed() < Duration::from_secs(2));
+                client.takes(&waiter).await;
+                client.releases(&waiter).await;
+                assert_eq!(leftovers(&server), Vec::<String>::new());
+            }
+        }
+    });
+}
+
+#[test]
+fn waiting_for_a_stranger_costs_nothing() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        server.ask(&["HSET", "hash", "uuid:1", "1"]).unwrap();
+        server.ask(&["SET", "string", "token"]).unwrap();
+        let mut wakes = Vec::new();
+        for key in ["hash", "string"] {
+            wakes.push(client.waits(&client.exclusive(key)).await.changed.unwrap());
+        }
+        pause(100).await;
+        let before = commands(&server);
+        pause(500).await;
+        assert_eq!(commands(&server), before);
+        drop(wakes);
+    });
+}
+
+#[test]
+fn a_stranger_that_takes_over_from_another_is_seen() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        server.ask(&["SET", "k", "first", "PX", "60000"]).unwrap();
+        let waiter = client.exclusive("k");
+        let wake = client.waits(&waiter).await.changed.unwrap();
+        pause(50).await;
+        // Its end will be silent, and sooner: the waiter has to know.
+        server.ask(&["SET", "k", "second", "PX", "900"]).unwrap();
+        woken(wake).await;
+        let free_in = client.waits(&waiter).await.free_in.unwrap();
+        assert!(free_in < Duration::from_secs(1), "{free_in:?}");
+        tokio::time::sleep(free_in).await;
+        client.takes(&waiter).await;
+    });
+}
+
+#[test]
+fn between_one_claim_and_the_next_there_is_no_gap_for_a_stranger() {
+    run(async {
+        let server = Arc::new(server());
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let mut held = a.exclusive("k");
+        a.takes(&held).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let stranger = {
+            let (server, done) = (Arc::clone(&server), Arc::clone(&done));
+            std::thread::spawn(move || {
+                let mut tries = 0;
+                while !done.load(Ordering::SeqCst) {
+                    let set = server
+                        .ask(&["SET", "k", "stranger", "NX", "PX", "1000"])
+                        .unwrap();
+                    assert_eq!(set, "", "a stranger came between");
+                    tries += 1;
+                }
+                tries
+            })
+        };
+        for at in 0..500 {
+            let (from, to) = if at % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            let next = to.exclusive("k");
+            let busy = to.waits(&next).await;
+            from.releases(&held).await;
+            woken(busy.changed.unwrap()).await;
+            to.takes(&next).await;
+            held = next;
+        }
+        done.store(true, Ordering::SeqCst);
+        let tries = stranger.join().unwrap();
+        assert!(tries > 100, "{tries}");
+    });
+}
+
+#[test]
+fn a_holder_hears_of_its_loss_before_and_after_it_renewed() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let mut waits = Vec::new();
+        for at in 0..20 {
+            for mode in [Mode::Exclusive, Mode::Shared] {
+                for renewals in 0..3 {
+                    let claim = client.claim("k", mode);
+                    let mut lost = client.takes(&claim).await.lost.unwrap();
+                    for _ in 0..renewals {
+                        pause(10).await;
+                        assert_eq!(client.renews(&claim).await, Renewal::Kept);
+                    }
+                    sleeps_on(&mut lost, 1 + at % 8).await;
+                    let way: &[&str] = match at % 4 {
+                        0 => &["DEL", "k"],
+                        1 => &["SET", "k", "another's"],
+                        2 => &["FLUSHALL"],
+                        _ => &["RENAME", "k", "elsewhere"],
+                    };
+                    server.ask(way).unwrap();
+                    let start = Instant::now();
+                    woken(lost).await;
+                    waits.push(start.elapsed());
+                    assert_eq!(client.renews(&claim).await, Renewal::Lost);
+                    client.releases(&claim).await;
+                    server.ask(&["DEL", "k", "elsewhere"]).unwrap();
+                }
+            }
+        }
+        waits.sort();
+        // 5 ms is the aim; the median shows it even on a busy machine.
+        assert!(
+            waits[waits.len() / 2] < Duration::from_millis(5),
+            "{waits:?}"
+        );
+    });
+}
+
+#[test]
+fn renewals_wake_neither_the_holder_nor_who_waits() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let held = a.exclusive("k");
+        let mut lost = a.takes(&held).await.lost.unwrap();
+        let waiter = b.exclusive("k");
+        let mut changed = b.waits(&waiter).await.changed.unwrap();
+        for _ in 0..5 {
+            pause(20).await;
+            assert_eq!(a.renews(&held).await, Renewal::Kept);
+            assert_eq!(b.renews(&waiter).await, Renewal::Kept);
+            a.takes(&held).await; // asked again, which renews too
+        }
+        lost = a.takes(&held).await.lost.unwrap_or(lost);
+        sleeps_on(&mut lost, 100).await;
+        sleeps_on(&mut changed, 100).await;
+        server.ask(&["DEL", "k"]).unwrap();
+        woken(lost).await;
+        woken(changed).await;
+        b.takes(&waiter).await;
+    });
+}
+
+/// A key deleted by hand under a holder that is dead or far away: who waits must not sit out the TTL.
+#[test]
+fn a_waiter_hears_of_a_del_under_a_silent_monban() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let held = a.exclusive("k");
+        a.takes(&held).await;
+        drop(a);
+        let waiter = b.exclusive("k");
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        pause(50).await;
+        server.ask(&["DEL", "k"]).unwrap();
+        woken(changed).await;
+        b.takes(&waiter).await;
+    });
+}
+
+/// Not the first in line when it asked: it becomes that later, and has to know when the key expires.
+#[test]
+fn a_silent_holder_is_outlived_by_one_who_was_second() {
+    run(async {
+        let server = server();
+        let (a, b, c) = (
+            Client::of(&server).await,
+            Client::of(&server).await,
+            Client::of(&server).await,
+        );
+        let (first, dying, last) = (
+            a.exclusive("k"),
+            lasting(b.exclusive("k"), 700),
+            c.exclusive("k"),
+        );
+        a.takes(&first).await;
+        let promoted = b.waits(&dying).await.changed.unwrap();
+        let changed = c.waits(&last).await.changed.unwrap();
+        a.releases(&first).await;
+        woken(promoted).await;
+        drop(b); // it holds, and says nothing more
+        let start = Instant::now();
+        woken(changed).await;
+        assert!(
+            start.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            start.elapsed()
+        );
+        c.comes_in(&last).await;
+    });
+}
+
+#[test]
+fn the_waiters_of_python_redis_lock_are_told_if_that_is_asked_for() {
+    run(async {
+        let server = server();
+        for (option, told) in [("?signal=python-redis-lock", "1"), ("", "0")] {
+            let client = Client::at(&format!("{}{option}", server.url())).await;
+            let claim = client.exclusive("lock:report");
+            client.takes(&claim).await;
+            assert_eq!(client.releases(&claim).await, Release::Done);
+            assert_eq!(server.ask(&["LLEN", "lock-signal:report"]).unwrap(), told);
+            if told == "1" {
+                let left: i64 = server
+                    .ask(&["PTTL", "lock-signal:report"])
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                assert!((1..=1_000).contains(&left), "{left}");
+            }
+            server.ask(&["DEL", "lock-signal:report"]).unwrap();
+        }
+    });
+}

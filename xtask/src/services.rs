@@ -57,6 +57,13 @@ pub(crate) const ALL: &[Service] = &[
         start: start_nothing,
     },
     Service {
+        name: "mariadb",
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        program: ("MONBAN_MARIADB_SERVER", &["mariadbd", "/usr/sbin/mariadbd"]),
+        standard_port: 3306,
+        start: start_nothing,
+    },
+    Service {
         name: "sqlite",
         packages: &["sqlite3"],
         program: ("MONBAN_SQLITE", &["sqlite3"]),

@@ -24,7 +24,7 @@ const SUITES: &[Suite] = &[Suite {
     name: "workspace",
     cargo: &["test", "--workspace", "--all-features"],
     variables: &[],
-    services: &["redis", "postgres", "sqlite"],
+    services: &["redis", "postgres", "mariadb", "sqlite"],
 }];
 
 /// `cargo xtask test [--no-services] [FILTER]`.

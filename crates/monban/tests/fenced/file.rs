@@ -1,6 +1,5 @@
 //! A file.
 
-use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use monban::fenced::{FencedFile, WriteError};

@@ -1,9 +1,5 @@
 //! The guard table and its statement, on a real PostgreSQL server.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::thread;
 
 use monban::fenced::sql::POSTGRES;
@@ -20,9 +16,6 @@ struct Database {
     _directory: tempfile::TempDir,
 }
 
-/// PostgreSQL refuses to run as root; this user has no rights anywhere.
-const NOBODY: u32 = 65_534;
-
 fn server() -> PathBuf {
     let names = [
         "postgres",
@@ -32,23 +25,9 @@ fn server() -> PathBuf {
     program("MONBAN_POSTGRES_SERVER", &names).unwrap()
 }
 
-fn unprivileged(program: PathBuf, directory: &Path) -> Command {
-    let mut command = Command::new(program);
-    if fs::metadata(directory).unwrap().uid() == NOBODY {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command.current_dir(directory).env("LC_ALL", "C");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
 impl Database {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        if rustix::process::geteuid().is_root() {
-            chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        }
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let directory = home();
         let data = directory.path().join("data");
         let initdb = server().with_file_name("initdb");
         let made = unprivileged(initdb, directory.path())

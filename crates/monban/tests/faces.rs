@@ -1,5 +1,8 @@
 //! Every face over every store, with two connections and in real time: memory, files, and a real Redis.
 
+// Also outside of functions marked as tests.
+#![allow(clippy::unwrap_used)]
+
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -36,7 +39,7 @@ fn memory() -> Place {
 
 fn file() -> Place {
     let directory = tempfile::tempdir().unwrap();
-    let url = format!("file:{}", directory.path().display());
+    let url = format!("file:{}/locks", directory.path().display());
     let connect = || block_on(Locks::connect(&url)).unwrap();
     Place {
         one: connect(),

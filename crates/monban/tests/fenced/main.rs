@@ -1,5 +1,8 @@
 //! The guards of resources, each at the real thing: a paused holder wakes, and its write is refused.
 
+// Also outside of functions marked as tests.
+#![allow(clippy::unwrap_used)]
+
 mod file;
 mod mariadb;
 mod postgres;
@@ -8,7 +11,6 @@ mod redis;
 mod sqlite;
 mod tower;
 
-use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;

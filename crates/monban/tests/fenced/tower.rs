@@ -16,7 +16,7 @@ use super::*;
 type Content = Arc<Mutex<String>>;
 
 struct App {
-    router: RefCell<Router>,
+    router: Router,
 }
 
 async fn write(
@@ -38,9 +38,7 @@ impl App {
             .route("/", put(write))
             .layer(FencingLayer::new());
         let router = guarded.route("/", get(read)).with_state(Content::default());
-        Self {
-            router: RefCell::new(router),
-        }
+        Self { router }
     }
 
     fn put(&self, tokens: &[&str], content: &str) -> (StatusCode, String) {
@@ -53,7 +51,7 @@ impl App {
 
     fn call(&self, request: Request<Body>) -> (StatusCode, String) {
         block_on(async {
-            let answer = self.router.borrow_mut().call(request).await.unwrap();
+            let answer = self.router.clone().call(request).await.unwrap();
             let status = answer.status();
             let body = axum::body::to_bytes(answer.into_body(), 1_000)
                 .await

@@ -112,6 +112,16 @@ fn spawn<T: Send + 'static>(
     std::thread::spawn(move || block_on(future))
 }
 
+#[track_caller]
+fn done<T>(thread: std::thread::JoinHandle<T>) -> T {
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while !thread.is_finished() {
+        assert!(std::time::Instant::now() < patience, "it does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().unwrap()
+}
+
 #[test]
 fn a_second_request_of_a_user_is_told_to_come_again() {
     let bench = Bench::new(|layer| layer.retry_after(Duration::from_millis(2_001)));
@@ -123,7 +133,7 @@ fn a_second_request_of_a_user_is_told_to_come_again() {
     assert_eq!(second.headers()[header::RETRY_AFTER], "3", "rounded up");
     assert_eq!(bench.witness.entered(), 1);
     drop(open);
-    assert_eq!(first.join().unwrap().status(), StatusCode::OK);
+    assert_eq!(done(first).status(), StatusCode::OK);
     // One after the other, a client never meets itself.
     for _ in 0..5 {
         assert_eq!(block_on(bench.call(Some("42"))).status(), StatusCode::OK);
@@ -150,7 +160,7 @@ fn other_users_and_requests_of_no_user_are_not_held_up() {
         (StatusCode::OK, "")
     );
     drop(open);
-    first.join().unwrap();
+    done(first);
     bench.rig.assert_clean();
 }
 
@@ -167,7 +177,7 @@ fn an_empty_id_is_refused_and_ids_cannot_reach_into_another_s() {
     bench.inside(1);
     assert_eq!(bench.rig.claims("")[0].key.as_bytes(), b"order:a%3Ab");
     drop(open);
-    first.join().unwrap();
+    done(first);
     bench.rig.assert_clean();
 }
 
@@ -181,8 +191,8 @@ fn a_request_that_may_wait_runs_when_the_one_before_it_is_done() {
     std::thread::sleep(Duration::from_millis(20));
     assert!(!second.is_finished());
     drop(open);
-    assert_eq!(second.join().unwrap().status(), StatusCode::OK);
-    first.join().unwrap();
+    assert_eq!(done(second).status(), StatusCode::OK);
+    done(first);
 
     let _open = bench.hold();
     let first = spawn(bench.call(Some("42")));
@@ -192,9 +202,9 @@ fn a_request_that_may_wait_runs_when_the_one_before_it_is_done() {
         bench.rig.clock().advance(Duration::from_millis(100));
         late.is_finished()
     });
-    assert_eq!(late.join().unwrap().status(), StatusCode::CONFLICT);
+    assert_eq!(done(late).status(), StatusCode::CONFLICT);
     drop(_open);
-    first.join().unwrap();
+    done(first);
     bench.witness.assert_no_overlap();
     bench.rig.assert_clean();
 }
@@ -215,10 +225,7 @@ fn a_store_that_does_not_answer_and_a_lost_lease_are_503() {
     bench.inside(1);
     let entry = bench.rig.claims("").remove(0);
     block_on(bench.process.locks().evict(&entry)).unwrap();
-    assert_eq!(
-        first.join().unwrap().status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(done(first).status(), StatusCode::SERVICE_UNAVAILABLE);
     drop(open);
     bench.rig.assert_clean();
 }

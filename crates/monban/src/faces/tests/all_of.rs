@@ -47,21 +47,25 @@ fn sets_that_overlap_in_any_order_never_wait_in_a_circle() {
             ["b", "a", "c"],
             ["c", "a", "b"],
         ];
-        std::thread::scope(|threads| {
-            for (process, order) in processes.iter().cycle().zip(orders) {
-                let witness = &witness;
-                threads.spawn(move || {
-                    let all = process.locks().all_of(order).unwrap();
+        let threads: Vec<_> = processes
+            .iter()
+            .cycle()
+            .zip(orders)
+            .map(|(process, order)| {
+                let (witness, locks) = (witness.clone(), process.locks().clone());
+                spawn(async move {
+                    let all = locks.all_of(order).unwrap();
                     for _ in 0..15 {
-                        let set = all.lock().wait().unwrap();
+                        let set = all.lock().await.unwrap();
                         let inside = witness.enter(order.concat(), None);
                         std::thread::yield_now();
                         drop(inside);
-                        block_on(set.release()).unwrap();
+                        set.release().await.unwrap();
                     }
-                });
-            }
-        });
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(done);
         witness.assert_no_overlap();
         assert_eq!(witness.entered(), 60);
     });
@@ -76,7 +80,7 @@ fn who_waits_for_a_key_holds_only_keys_before_it() {
         rig.eventually("c is free", || rig.claims("c").is_empty());
         assert_eq!(rig.claims("a").len(), 1);
         drop(busy);
-        drop(wait.join().unwrap().unwrap());
+        drop(done(wait).unwrap());
     });
 }
 
@@ -126,7 +130,7 @@ fn a_set_is_lost_when_any_of_its_leases_is() {
             .unwrap();
         let lost = spawn(set.lost());
         lose(two.locks(), "b");
-        let error = lost.join().unwrap();
+        let error = done(lost);
         assert!(
             matches!(&error, Error::Lost { key: lost, .. } if *lost == key("b")),
             "{error}"
@@ -149,7 +153,7 @@ fn a_key_that_is_lost_while_waiting_for_another_ends_the_wait() {
         let wait = spawn(one.locks().all_of(["a", "b"]).unwrap().lock());
         until_in_line(rig, "b", 2);
         lose(two.locks(), "a");
-        assert!(is_lost(&wait.join().unwrap()));
+        assert!(is_lost(&done(wait)));
         until_in_line(rig, "", 1);
         drop(busy);
     });
@@ -174,7 +178,7 @@ fn a_limit_gives_everything_back_and_counts_all_keys_together() {
         rig.advance(secs(1));
         assert!(!wait.is_finished());
         rig.advance(Duration::from_millis(1_100));
-        match wait.join().unwrap() {
+        match done(wait) {
             Err(Error::TimedOut {
                 key: which, waited, ..
             }) => {
@@ -196,7 +200,7 @@ fn a_killed_holder_of_one_key_is_outlived() {
         until_in_line(rig, "b", 2);
         rig.advance(Duration::from_millis(10_100));
         rig.eventually("granted", || wait.is_finished());
-        drop(wait.join().unwrap().unwrap());
+        drop(done(wait).unwrap());
     });
 }
 

@@ -36,7 +36,7 @@ fn sweep(what: &str, start: impl Fn(&Locks) -> Work) {
                 next.is_finished()
             },
         );
-        block_on(next.join().unwrap().unwrap().release()).unwrap();
+        block_on(done(next).unwrap().release()).unwrap();
         rig.assert_clean();
         if finished {
             return;
@@ -57,7 +57,7 @@ fn sweep_waiting(what: &str, start: impl Fn(&Locks) -> Work) {
                 drop(held);
             });
             work.await;
-            freed.join().unwrap();
+            done(freed);
         })
     });
 }

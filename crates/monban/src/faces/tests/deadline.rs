@@ -121,6 +121,6 @@ fn a_scope_ends_when_the_lease_is_taken_away() {
         let lost = spawn(async move { lease.scope(std::future::pending::<()>()).await });
         std::thread::sleep(Duration::from_millis(10));
         lose(two.locks(), "k");
-        assert!(is_lost(&lost.join().unwrap()));
+        assert!(is_lost(&done(lost)));
     });
 }

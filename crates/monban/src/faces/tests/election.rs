@@ -36,7 +36,7 @@ fn one_candidate_leads_and_the_next_follows() {
         );
         let fence = first.fence().unwrap();
         block_on(first.resign()).unwrap();
-        let next = next.join().unwrap().unwrap();
+        let next = done(next).unwrap();
         assert!(next.fence().unwrap() > fence);
         assert_eq!(
             label(block_on(here.leader()).unwrap()).as_deref(),
@@ -79,7 +79,7 @@ fn an_observer_sees_the_present_leader_and_every_change() {
         assert_eq!(next().as_deref(), Some("two"));
         lose(one.locks(), "k");
         assert_eq!(next(), None);
-        drop(second.join().unwrap());
+        drop(done(second));
         drop(seen);
         let last = block_on(election.campaign()).unwrap(); // the last change ends the observer
         rig.eventually("the observer ends", || {
@@ -87,7 +87,7 @@ fn an_observer_sees_the_present_leader_and_every_change() {
             observer.is_finished()
         });
         drop(last);
-        observer.join().unwrap();
+        done(observer);
     });
 }
 
@@ -108,7 +108,7 @@ fn while_somebody_leads_the_store_wakes_the_observer_and_no_time_passes() {
         );
         assert!(!change.is_finished());
         block_on(leadership.resign()).unwrap();
-        assert!(change.join().unwrap().unwrap().is_none());
+        assert!(done(change).unwrap().is_none());
     });
 }
 
@@ -140,7 +140,7 @@ fn a_leader_knows_of_its_loss_before_another_leads() {
     witness.assert_no_overlap();
     assert_eq!(witness.entered(), 2);
     one.faults().resume();
-    drop((leadership, next.join().unwrap()));
+    drop((leadership, done(next)));
     rig.assert_clean();
 }
 
@@ -157,7 +157,7 @@ fn a_killed_leader_is_followed_within_its_ttl() {
         until_in_line(rig, "k", 2);
         rig.advance(Duration::from_millis(10_100));
         rig.eventually("elected", || next.is_finished());
-        drop(next.join().unwrap().unwrap());
+        drop(done(next).unwrap());
     });
 }
 

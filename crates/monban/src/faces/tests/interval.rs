@@ -128,7 +128,7 @@ fn a_reply_that_is_lost_after_the_work_keeps_the_interval() {
         rig.advance(Duration::from_millis(50));
         began.is_finished()
     });
-    assert_eq!(began.join().unwrap().unwrap(), Outcome::Ran(1));
+    assert_eq!(done(began).unwrap(), Outcome::Ran(1));
     assert!(matches!(run(&process, async |_| Ok(2)), Outcome::NotDue(_)));
     assert_eq!(
         process.faults().requests(Verb::Release),

@@ -34,6 +34,17 @@ fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) ->
     std::thread::spawn(move || block_on(future))
 }
 
+/// What a thread brought; a test that would wait for ever fails instead.
+#[track_caller]
+fn done<T>(thread: JoinHandle<T>) -> T {
+    let patience = std::time::Instant::now() + secs(10);
+    while !thread.is_finished() {
+        assert!(std::time::Instant::now() < patience, "it does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.join().unwrap()
+}
+
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()
 }

@@ -39,7 +39,7 @@ fn a_killed_holder_is_outlived_within_its_ttl() {
         assert!(!next.is_finished());
         rig.advance(Duration::from_millis(1_100));
         rig.eventually("granted", || next.is_finished());
-        drop(next.join().unwrap().unwrap());
+        drop(done(next).unwrap());
     });
 }
 
@@ -59,7 +59,7 @@ fn a_waiter_whose_place_is_lost_joins_again() {
             rig.claims("k").len() == 2
         });
         drop(lease);
-        drop(next.join().unwrap().unwrap());
+        drop(done(next).unwrap());
     });
 }
 

@@ -75,15 +75,9 @@ fn callers_with_one_owner_that_come_together_share_one_claim() {
             rig.advance(Duration::from_millis(100));
             limited.is_finished()
         });
-        assert!(matches!(
-            limited.join().unwrap(),
-            Err(Error::TimedOut { .. })
-        ));
+        assert!(matches!(done(limited), Err(Error::TimedOut { .. })));
         drop(busy);
-        let guards: Vec<_> = callers
-            .into_iter()
-            .map(|c| c.join().unwrap().unwrap())
-            .collect();
+        let guards: Vec<_> = callers.into_iter().map(|c| done(c).unwrap()).collect();
         assert_eq!(guards[0].count(), 3);
         assert_eq!(rig.claims("k").len(), 1);
     });

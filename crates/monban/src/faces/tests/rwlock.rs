@@ -47,11 +47,11 @@ fn a_waiting_writer_is_not_overtaken_by_readers_that_come_later() {
         let late = spawn(lock.read());
         until_in_line(rig, "k", 3);
         drop(reader);
-        let writer = writer.join().unwrap().unwrap();
+        let writer = done(writer).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         assert!(!late.is_finished());
         drop(writer);
-        drop(late.join().unwrap().unwrap());
+        drop(done(late).unwrap());
     });
 }
 
@@ -64,7 +64,7 @@ fn a_killed_reader_and_a_killed_writer_are_outlived() {
             until_in_line(rig, "k", 2);
             rig.advance(Duration::from_millis(10_100));
             rig.eventually("granted", || next.is_finished());
-            block_on(next.join().unwrap().unwrap().release()).unwrap();
+            block_on(done(next).unwrap().release()).unwrap();
         }
     });
 }

@@ -65,7 +65,7 @@ fn a_claim_for_all_permits_is_not_overtaken_by_claims_for_one() {
             "one is free, but not its turn"
         );
         drop(lease);
-        drop(all.join().unwrap().unwrap());
+        drop(done(all).unwrap());
     });
 }
 
@@ -77,7 +77,7 @@ fn a_killed_holder_of_permits_is_outlived() {
         until_in_line(rig, "k", 2);
         rig.advance(Duration::from_millis(10_100));
         rig.eventually("granted", || next.is_finished());
-        drop(next.join().unwrap().unwrap());
+        drop(done(next).unwrap());
     });
 }
 

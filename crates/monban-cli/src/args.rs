@@ -174,10 +174,17 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// A bare number is seconds, as in flock; else as people write it.
 fn duration_or_zero(text: &str) -> Result<Duration, String> {
     let hint = "use 10s, 5m, 1h 30m, or a number of seconds";
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| format!("{error}; {hint}"));
+    let parsed = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string()),
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string()),
+    };
+    match parsed {
+        Ok(duration) if duration > monban::Options::MAX => Err(format!(
+            "it is longer than {}",
+            monban::data::duration_text(monban::Options::MAX)
+        )),
+        parsed => parsed.map_err(|error| format!("{error}; {hint}")),
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; {hint}"))
 }
 
 fn permits(text: &str) -> Result<(u32, u32), String> {
@@ -236,7 +243,15 @@ mod tests {
             Patience::For(Duration::from_secs(5400))
         );
         assert_eq!(wait("forever").unwrap(), Patience::Forever);
-        for bad in ["-1", "nan", "1e99", "soon", ""] {
+        for bad in [
+            "-1",
+            "nan",
+            "1e99",
+            "soon",
+            "",
+            "1000y",
+            "18446744073709551615s 900ms",
+        ] {
             assert!(wait(bad).is_err(), "{bad}");
         }
         assert!(run(&["--every", "0", "k", "true"]).is_err());

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     if child::watchdog::requested() {
         return child::watchdog::main();
     }
+    end_all_on_panic();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -25,4 +26,14 @@ fn main() -> ExitCode {
         }
     };
     cmd::run(args)
+}
+
+/// Makes a panic the end of the process, without destructors: unwinding would dismiss the watchdog and release the
+/// key beside a command that lives on. So the watchdog finds its pipe closed, and ends the command.
+fn end_all_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(i32::from(exit::OTHER));
+    }));
 }

@@ -2,6 +2,7 @@
 //! no more than is documented.
 
 #![cfg(all(feature = "redis", feature = "conformance"))]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod common;
 

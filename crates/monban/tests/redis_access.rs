@@ -1,6 +1,7 @@
 //! Being let in, and being told why not.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod common;
 

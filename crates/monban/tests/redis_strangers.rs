@@ -1,6 +1,7 @@
 //! Beside programs that are not monban: both are refused, a bare DEL lets a waiter in, a loss is noticed.
 
 #![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod common;
 

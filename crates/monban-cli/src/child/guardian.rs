@@ -74,10 +74,18 @@ impl Guardian {
     }
 }
 
-impl Drop for Guardian {
+impl Guardian {
+    /// Ends the watchdog, without waiting for its end as the drop does: nothing is left to guard.
+    ///
     /// KILL rather than a word of farewell: it also ends, at once, a watchdog that is stopped or still starting.
-    fn drop(&mut self) {
+    pub(crate) fn dismiss(&mut self) {
         let _ = self.process.kill();
+    }
+}
+
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        self.dismiss();
         let _ = self.process.wait();
     }
 }

@@ -33,12 +33,12 @@ pub(crate) use end::end;
 pub(crate) use guardian::Guardian;
 pub(crate) use supervise::run;
 
+use rustix::process::Signal;
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// What to run, and how to guard it.
-#[derive(Debug)]
 pub(crate) struct Job<'a> {
     /// The command and its arguments; not empty.
     pub(crate) command: &'a [OsString],
@@ -54,6 +54,8 @@ pub(crate) struct Job<'a> {
     pub(crate) max_hold: Option<Duration>,
     /// What tells this claim from all others, at most 64 bytes without colons; found again in environments.
     pub(crate) tag: String,
+    /// A signal that came before the command was started, asked for once monban listens itself.
+    pub(crate) earlier: Option<Box<dyn Fn() -> Option<Signal> + 'a>>,
 }
 
 /// Whether the command has a process group of its own or shares monban's.

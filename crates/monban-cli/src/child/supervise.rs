@@ -23,11 +23,16 @@ const LOOK: Duration = Duration::from_millis(10);
 /// How long after KILL monban waits for processes that do not go away (not ours to kill, or stuck in the kernel).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs the command to its end, or to that of the lease.
+/// Runs the command to its end, or to that of the lease. Gives back the watchdog, dismissed: its end overlaps with
+/// what else there is to do, and a drop waits for it.
 ///
 /// With `Lost` and `MaxHold` nobody of the command is left, except who cannot be killed. The key is still the
 /// caller's to release. `lease` is for stores with a TTL, and for those that tell of a loss.
-pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver>) -> Outcome {
+pub(crate) fn run(
+    job: &Job<'_>,
+    mut guardian: Guardian,
+    lease: Option<&Receiver>,
+) -> (Outcome, Guardian) {
     let grouping = if terminal::in_foreground() {
         Grouping::Shared
     } else {
@@ -39,15 +44,29 @@ pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver
         ..State::default()
     };
     if job.tag.len() > TAG_MAX || job.tag.contains(':') {
-        return Outcome::Failed(io::Error::from(io::ErrorKind::InvalidInput));
+        return (
+            Outcome::Failed(io::Error::from(io::ErrorKind::InvalidInput)),
+            guardian,
+        );
     }
-    // Before the command starts: from here on the watchdog finds it by its tag, and keeps the lock.
+    // Before the command starts: from here on the watchdog finds it by its tag, keeps the lock, and knows when the
+    // lease ends, should monban be stopped at this moment.
+    let mut first = None;
+    while let Some(event) = lease.and_then(Receiver::next) {
+        match event {
+            Event::Lost => return (Outcome::Lost, guardian),
+            Event::Renewed(deadline) => first = Some(Due::before(deadline, job.kill_after)),
+        }
+    }
+    if let Some(due) = &first {
+        due.note(&mut state);
+    }
     if let Err(error) = guardian.tell(&state, job.locks) {
-        return Outcome::Failed(error);
+        return (Outcome::Failed(error), guardian);
     }
     let child = match start(job, grouping) {
         Ok(child) => child,
-        Err(outcome) => return outcome,
+        Err(outcome) => return (outcome, guardian),
     };
     let pid = i32::try_from(child.id())
         .ok()
@@ -57,19 +76,21 @@ pub(crate) fn run(job: &Job<'_>, mut guardian: Guardian, lease: Option<&Receiver
     let mut members = Members::new(&job.tag);
     members.led_by(state.pid, state.own_group);
     let max_hold = job.max_hold.map(clock::after);
-    let watch = Watch {
+    let mut watch = Watch {
         job,
         pid,
         child,
         guardian,
         state,
         members,
-        expires: None,
+        expires: first.map(|due| due.term),
         max_hold,
         ending: None,
         status: None,
     };
-    watch.until_the_end(grouping, lease)
+    let outcome = watch.until_the_end(grouping, lease);
+    watch.guardian.dismiss();
+    (outcome, watch.guardian)
 }
 
 /// Why a command is being ended.
@@ -94,12 +115,15 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn until_the_end(mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
+    fn until_the_end(&mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
         let mut signals = match Signals::listen(grouping) {
             Ok(signals) => signals,
             Err(error) => return self.give_up(error),
         };
         self.tell();
+        if let Some(earlier) = job_signal(self.job) {
+            self.pass_on(earlier, grouping);
+        }
         loop {
             // The lease comes before the command: one that was lost before the command ended is lost, whatever the code.
             while let Some(event) = lease.and_then(Receiver::next) {
@@ -137,15 +161,10 @@ impl Watch<'_> {
     }
 
     fn renewed(&mut self, deadline: Moment) {
-        let margin = clock::nanos(MARGIN);
-        let term = deadline
-            .saturating_sub(clock::nanos(self.job.kill_after))
-            .saturating_sub(margin)
-            .max(1);
-        self.expires = Some(term);
+        let due = Due::before(deadline, self.job.kill_after);
+        self.expires = Some(due.term);
         if self.ending.is_none() {
-            self.state.term_at = Some(term + margin / 2);
-            self.state.kill_at = Some(deadline.saturating_sub(margin / 2).max(1));
+            due.note(&mut self.state);
             self.tell();
         }
     }
@@ -156,7 +175,7 @@ impl Watch<'_> {
         }
         let kill = clock::after(self.job.kill_after);
         // From now on TERM is ours; KILL falls to the watchdog if we are stopped meanwhile.
-        let spare = kill + clock::nanos(MARGIN) / 2;
+        let spare = kill.saturating_add(clock::nanos(MARGIN) / 2);
         self.state.term_at = None;
         self.state.kill_at = Some(
             self.state
@@ -181,7 +200,7 @@ impl Watch<'_> {
         } else {
             self.members.signal(Signal::KILL) > 0
         };
-        !left || now > kill + clock::nanos(PATIENCE)
+        !left || now > kill.saturating_add(clock::nanos(PATIENCE))
     }
 
     /// Tells the watchdog. Without one we go on: the next look at it tries again.
@@ -227,10 +246,37 @@ impl Watch<'_> {
     }
 
     /// Ends a command that cannot be watched over.
-    fn give_up(mut self, error: io::Error) -> Outcome {
+    fn give_up(&mut self, error: io::Error) -> Outcome {
         self.members.signal(Signal::KILL);
         let _ = self.child.wait();
         Outcome::Failed(error)
+    }
+}
+
+/// What came while monban waited for the key, when there was no command yet to pass it on to.
+fn job_signal(job: &Job<'_>) -> Option<Signal> {
+    job.earlier.as_ref().and_then(|earlier| earlier())
+}
+
+/// When a command must end so that it is gone before its lease.
+struct Due {
+    term: Moment,
+    kill: Moment,
+}
+
+impl Due {
+    fn before(deadline: Moment, kill_after: Duration) -> Self {
+        let margin = clock::nanos(MARGIN);
+        let kill = deadline.saturating_sub(margin).max(1);
+        let term = kill.saturating_sub(clock::nanos(kill_after)).max(1);
+        Self { term, kill }
+    }
+
+    /// For the watchdog, half a margin later than monban itself.
+    fn note(&self, state: &mut State) {
+        let half = clock::nanos(MARGIN) / 2;
+        state.term_at = Some(self.term.saturating_add(half));
+        state.kill_at = Some(self.kill.saturating_add(half));
     }
 }
 

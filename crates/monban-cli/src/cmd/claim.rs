@@ -1,17 +1,16 @@
 //! Taking the key for `monban run`: at once, or by waiting.
 
 use std::future::{Future, poll_fn};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stderr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
-use std::thread::JoinHandle;
 
 use monban::contract::Why;
 use monban::data::duration_text;
 use monban::{Acquire, BusyInfo, Error, Lease, Locks, Options, Result, block_on};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::{Handle, Signals};
+use signal_hook::iterator::Signals;
 
 use crate::args::{Patience, Run};
 use crate::open::Opened;
@@ -19,7 +18,7 @@ use crate::say::Voice;
 
 /// What came of it.
 pub(super) enum Taken {
-    Lease(Lease),
+    Lease(Lease, Option<SignalWatch>),
     Busy(BusyInfo),
     /// The interval of `--every` is not over.
     NotDue(BusyInfo),
@@ -33,19 +32,19 @@ pub(super) fn take(opened: &Opened, run: &Run, options: Options) -> Result<Taken
     let every = run.every.is_some();
     let Some(patience) = run.wait else {
         return Ok(match block_on(face.attempt())? {
-            Ok(lease) => Taken::Lease(lease),
+            Ok(lease) => Taken::Lease(lease, None),
             Err(busy) => refused(busy, every),
         });
     };
     if every {
         // Not to be waited for: the interval may be hours.
         match block_on(face.attempt())? {
-            Ok(lease) => return Ok(Taken::Lease(lease)),
+            Ok(lease) => return Ok(Taken::Lease(lease, None)),
             Err(busy) if busy.why == Why::Lingering => return Ok(Taken::NotDue(busy)),
             Err(_) => {}
         }
     }
-    wait(opened, run, &face, patience)
+    wait(run, &face, patience)
 }
 
 fn refused(busy: BusyInfo, every: bool) -> Taken {
@@ -111,6 +110,18 @@ impl Stopper {
         }
     }
 
+    /// The signal for which it was stopped, if any; said once.
+    fn signal(&self) -> Option<i32> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match inner.0 {
+            Some(Stop::Signal(signal)) => {
+                inner.0 = None;
+                Some(signal)
+            }
+            _ => None,
+        }
+    }
+
     /// Waits for the future, or until it is stopped; the future is then dropped.
     async fn or<F: Future>(&self, future: F) -> Result<F::Output, Stop> {
         let mut future = pin!(future);
@@ -127,7 +138,7 @@ impl Stopper {
     }
 }
 
-fn wait(opened: &Opened, run: &Run, face: &Face, patience: Patience) -> Result<Taken> {
+fn wait(run: &Run, face: &Face, patience: Patience) -> Result<Taken> {
     let stopper = Stopper::default();
     let signals = SignalWatch::start(&stopper)?;
     let mut acquire = face.acquire()?;
@@ -148,26 +159,29 @@ fn wait(opened: &Opened, run: &Run, face: &Face, patience: Patience) -> Result<T
     });
     let answer = block_on(stopper.or(acquire));
     place.clear();
-    signals.stop();
     match answer {
-        Ok(Ok(lease)) => Ok(Taken::Lease(lease)),
+        Ok(Ok(lease)) => Ok(match stopper.signal() {
+            // It came together with the grant: there is no command yet, so it ends monban.
+            Some(signal) => {
+                drop(lease);
+                Taken::Interrupted(signal)
+            }
+            None => Taken::Lease(lease, Some(signals)),
+        }),
         Ok(Err(error @ Error::TimedOut { .. })) => {
             let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
             last.map(Taken::Busy).ok_or(error)
         }
         Ok(Err(error)) => Err(error),
         Err(Stop::NotDue(busy)) => Ok(Taken::NotDue(busy)),
-        Err(Stop::Signal(signal)) => {
-            super::run::close(opened); // so that the place in the line is given up, too
-            Ok(Taken::Interrupted(signal))
-        }
+        Err(Stop::Signal(signal)) => Ok(Taken::Interrupted(signal)),
     }
 }
 
-/// Turns the signals that end a program into the end of the wait, so that the line is left in order.
-struct SignalWatch {
-    handle: Handle,
-    thread: JoinHandle<()>,
+/// Turns the signals that end a program into the end of the wait, so that the line is left in order. It goes on until
+/// the command's own keeper listens: in between, what arrives is kept.
+pub(super) struct SignalWatch {
+    stopper: Stopper,
 }
 
 impl SignalWatch {
@@ -175,23 +189,39 @@ impl SignalWatch {
         let failed = |error| {
             Error::unavailable("chosen", "signals cannot be watched while waiting").because(error)
         };
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT]).map_err(failed)?;
-        let handle = signals.handle();
-        let stopper = stopper.clone();
+        let ignored = ignored_signals();
+        let watched: Vec<i32> = [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
+            .into_iter()
+            .filter(|signal| ignored & (1 << (signal - 1)) == 0)
+            .collect();
+        let mut signals = Signals::new(watched).map_err(failed)?;
+        let inner = stopper.clone();
         let watch = move || {
             for signal in signals.forever() {
-                stopper.stop(Stop::Signal(signal));
+                inner.stop(Stop::Signal(signal));
             }
         };
-        let thread = std::thread::Builder::new().spawn(watch).map_err(failed)?;
-        Ok(Self { handle, thread })
+        std::thread::Builder::new().spawn(watch).map_err(failed)?;
+        Ok(Self {
+            stopper: stopper.clone(),
+        })
     }
 
-    fn stop(self) {
-        self.handle.close();
-        // It ends when its iterator does; a panic in it would have been printed.
-        let _ = self.thread.join();
+    /// The signal that has come since the key was granted.
+    pub(super) fn seen(&self) -> Option<rustix::process::Signal> {
+        self.stopper
+            .signal()
+            .and_then(rustix::process::Signal::from_named_raw)
     }
+}
+
+/// The signals that are ignored, as a set of bits: `nohup` and shells set them so, and the command is to inherit that.
+/// A handler of ours would take it away, for at `exec` it turns into the default.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Shows the place in line on a terminal, in one line that is written over.
@@ -202,7 +232,7 @@ struct Place {
 
 impl Place {
     fn new(run: &Run) -> Self {
-        let shown = !run.quiet && voice(run) == Voice::Text && std::io::stderr().is_terminal();
+        let shown = !run.quiet && voice(run) == Voice::Text && stderr().is_terminal();
         Self {
             key: shown.then(|| run.key.to_string()),
         }
@@ -220,12 +250,16 @@ impl Place {
         let held = busy
             .held_for
             .map_or_else(String::new, |d| format!(" for {}", duration_text(d)));
-        eprint!("\r\x1b[Kmonban: waiting for {key}{ahead}{who}{held}");
+        // A terminal that has gone is no reason to stop waiting.
+        let _ = write!(
+            stderr(),
+            "\r\x1b[Kmonban: waiting for {key}{ahead}{who}{held}"
+        );
     }
 
     fn clear(&self) {
         if self.key.is_some() {
-            eprint!("\r\x1b[K");
+            let _ = write!(stderr(), "\r\x1b[K");
         }
     }
 }

@@ -66,8 +66,20 @@ fn completions(shell: Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Prints a line on standard output. A reader that has gone (`monban ls | head -1`) ends the listing.
+/// Prints a line on standard output, and says whether anybody reads on. A reader that has gone (`monban ls | head -1`)
+/// ends the listing; any other failure ends monban, since a listing that is cut must not look whole.
 fn print(line: &str) -> bool {
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{line}").is_ok()
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => false,
+        Err(error) => {
+            Voice::Text.say(
+                "error",
+                &format!("nothing can be printed: {error}"),
+                serde_json::Value::Null,
+            );
+            std::process::exit(i32::from(exit::OTHER));
+        }
+    }
 }

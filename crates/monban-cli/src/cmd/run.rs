@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use monban::contract::{Liveness, Why};
+use monban::contract::{Exclusion, Liveness, Why};
 use monban::data::duration_text;
 use monban::{BusyInfo, Error, Lease, LeaseEvent, Options, Result, block_on};
 use serde_json::json;
 
-use super::claim::{Taken, take, voice};
+use super::claim::{SignalWatch, Taken, take, voice};
 use crate::args::Run;
 use crate::child::{self, Guardian, Job, Outcome, event};
 use crate::exit;
@@ -51,38 +51,67 @@ fn guarded(store: Option<&str>, run: &Run, voice: Voice) -> Result<ExitCode> {
     };
     let label = label(run);
     let opened = open(store, &label)?;
-    times.check(&opened)?;
-    let options = Options::new().ttl(times.ttl).label(label);
-    let lease = match take(&opened, run, options)? {
-        Taken::Lease(lease) => lease,
-        Taken::Busy(busy) => return Ok(busy_exit(&opened, run, voice, &busy)),
-        Taken::NotDue(busy) => return Ok(not_due_exit(run, voice, &busy)),
-        Taken::Interrupted(signal) => {
+    let end = with_key(&opened, run, voice, (&times, guardian, label));
+    // Whatever has happened: nothing of ours stays in the line.
+    close(&opened);
+    match end? {
+        End::Code(code) => Ok(ExitCode::from(code)),
+        End::Command(outcome, guardian) => {
             drop(guardian);
+            Ok(child::end(&outcome))
+        }
+        End::Signal(signal) => {
             // Ends this process as the signal would have; returns only if it cannot.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
-            return Ok(ExitCode::from(128 + u8::try_from(signal).unwrap_or(0)));
+            Ok(ExitCode::from(128 + u8::try_from(signal).unwrap_or(0)))
         }
-    };
-    let outcome = command(&opened, run, &times, guardian, &lease)?;
-    explain(run, voice, &outcome);
-    let lost = matches!(outcome, Outcome::Lost);
-    let kept = leave(run, voice, &outcome, lease);
-    close(&opened);
-    if !kept && !lost {
-        return Ok(ExitCode::from(exit::LOST));
     }
-    Ok(child::end(&outcome))
+}
+
+/// How monban is to end.
+enum End {
+    Code(u8),
+    Command(Outcome, Guardian),
+    Signal(i32),
+}
+
+fn with_key(
+    opened: &Opened,
+    run: &Run,
+    voice: Voice,
+    (times, guardian, label): (&Times, Guardian, String),
+) -> Result<End> {
+    times.check(opened)?;
+    let promised = opened.locks.guarantees();
+    if promised.exclusion == Exclusion::Process {
+        let what = "it excludes nobody outside this process; use file: or redis: for commands";
+        return Err(Error::unsupported(promised.store, what));
+    }
+    let options = Options::new().ttl(times.ttl).label(label);
+    let (lease, watch) = match take(opened, run, options)? {
+        Taken::Lease(lease, watch) => (lease, watch),
+        Taken::Busy(busy) => return Ok(End::Code(say_busy(opened, run, voice, &busy))),
+        Taken::NotDue(busy) => return Ok(End::Code(say_not_due(run, voice, &busy))),
+        Taken::Interrupted(signal) => return Ok(End::Signal(signal)),
+    };
+    let (outcome, guardian) = command(opened, run, (times, watch.as_ref()), guardian, &lease)?;
+    explain(run, voice, &outcome);
+    let kept = leave(opened, run, voice, (&outcome, lease));
+    if !kept && matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
+        return Ok(End::Code(exit::LOST));
+    }
+    Ok(End::Command(outcome, guardian))
 }
 
 /// Runs the command to its end, or to that of the lease.
 fn command(
     opened: &Opened,
     run: &Run,
-    times: &Times,
+    (times, watch): (&Times, Option<&SignalWatch>),
     guardian: Guardian,
     lease: &Lease,
-) -> Result<Outcome> {
+) -> Result<(Outcome, Guardian)> {
+    lease.check()?; // it may be long ago that it was granted
     let failed = |error| {
         Error::unavailable(opened.locks.guarantees().store, "no pipe can be made").because(error)
     };
@@ -103,23 +132,31 @@ fn command(
     let job = Job {
         command: &run.command,
         env: environment(lease),
-        env_remove: Vec::new(),
+        // Those of a monban around this one: its lease is not ours.
+        env_remove: ["MONBAN_FENCE", "MONBAN_SEAT"].map(OsString::from).into(),
         locks: &locks,
         kill_after: times.kill_after,
         max_hold: run.max_hold,
         tag: lease.id().digest(),
+        earlier: watch.map(|watch| Box::new(|| watch.seen()) as _),
     };
     Ok(child::run(&job, guardian, news))
 }
 
 /// Releases the key; says whether it was ours until now.
-fn leave(run: &Run, voice: Voice, outcome: &Outcome, lease: Lease) -> bool {
+fn leave(opened: &Opened, run: &Run, voice: Voice, (outcome, lease): (&Outcome, Lease)) -> bool {
     let succeeded = matches!(outcome, Outcome::Exited(0));
     let linger = match run.every {
         Some(every) if succeeded => every.saturating_sub(lease.held_for()),
         _ => Duration::ZERO,
     };
-    match block_on(lease.release_lingering(linger)) {
+    let key = lease.key().clone();
+    let left = bounded(opened, async move { lease.release_lingering(linger).await });
+    let left = left.unwrap_or_else(|| {
+        let what = "no answer to the release; the key is free when its TTL has run out";
+        Err(Error::unavailable(opened.locks.guarantees().store, what).of_key(&key))
+    });
+    match left {
         Ok(()) => true,
         Err(error @ Error::Lost { .. }) => {
             if !matches!(outcome, Outcome::Lost) {
@@ -136,19 +173,23 @@ fn leave(run: &Run, voice: Voice, outcome: &Outcome, lease: Lease) -> bool {
 }
 
 /// Waits, for a limited time, until the store has answered all releases.
-pub(super) fn close(opened: &Opened) {
+fn close(opened: &Opened) {
+    let locks = opened.locks.clone();
+    bounded(opened, async move { locks.close().await });
+}
+
+/// Waits for a future, but not for ever where a store may be out of reach.
+fn bounded<T: Send + 'static>(
+    opened: &Opened,
+    future: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
     if opened.files.is_some() {
-        return; // nothing is ever pending there
+        return Some(block_on(future)); // it has nothing to wait for
     }
     let (sender, receiver) = mpsc::channel();
-    let locks = opened.locks.clone();
-    let closing = move || {
-        block_on(locks.close());
-        let _ = sender.send(());
-    };
-    if std::thread::Builder::new().spawn(closing).is_ok() {
-        let _ = receiver.recv_timeout(CLOSING);
-    }
+    let wait = move || drop(sender.send(block_on(future)));
+    std::thread::Builder::new().spawn(wait).ok()?;
+    receiver.recv_timeout(CLOSING).ok()
 }
 
 fn environment(lease: &Lease) -> Vec<(OsString, OsString)> {
@@ -213,7 +254,7 @@ fn label(run: &Run) -> String {
     run.label.clone().unwrap_or_else(name)
 }
 
-fn busy_exit(opened: &Opened, run: &Run, voice: Voice, busy: &BusyInfo) -> ExitCode {
+fn say_busy(opened: &Opened, run: &Run, voice: Voice, busy: &BusyInfo) -> u8 {
     let code = run.conflict_exit_code.unwrap_or(exit::BUSY);
     if !run.quiet {
         let fields = json!({
@@ -229,7 +270,7 @@ fn busy_exit(opened: &Opened, run: &Run, voice: Voice, busy: &BusyInfo) -> ExitC
         });
         voice.say("busy", &busy_message(opened, run, busy), fields);
     }
-    ExitCode::from(code)
+    code
 }
 
 fn busy_message(opened: &Opened, run: &Run, busy: &BusyInfo) -> String {
@@ -277,7 +318,7 @@ fn busy_message(opened: &Opened, run: &Run, busy: &BusyInfo) -> String {
     }
 }
 
-fn not_due_exit(run: &Run, voice: Voice, busy: &BusyInfo) -> ExitCode {
+fn say_not_due(run: &Run, voice: Voice, busy: &BusyInfo) -> u8 {
     if !run.quiet {
         let due = busy
             .free_in
@@ -290,7 +331,7 @@ fn not_due_exit(run: &Run, voice: Voice, busy: &BusyInfo) -> ExitCode {
         let fields = json!({ "key": run.key.to_string(), "due_in_ms": busy.free_in.map(millis) });
         voice.say("not_due", &message, fields);
     }
-    ExitCode::SUCCESS
+    0
 }
 
 /// Says what the exit code alone does not tell.

@@ -48,14 +48,16 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         kill_after: options.kill_after,
         max_hold: options.max_hold,
         tag: options.tag.clone(),
+        earlier: None,
     };
-    let outcome = child::run(&job, guardian, lease.as_ref());
-    if let Some(lock) = lock {
+    let (outcome, guardian) = child::run(&job, guardian, lease.as_ref());
+    if let Some(lock) = &lock {
         flock(lock, FlockOperation::Unlock).unwrap();
     }
     if let Outcome::NotExecutable(error) | Outcome::Failed(error) = &outcome {
         eprintln!("probe: {error}");
     }
+    drop(guardian);
     child::end(&outcome)
 }
 

@@ -21,6 +21,8 @@ use crate::data::{Claim, Claimant, Entry, Fence, Leave, Result};
 /// element, in order. A batch may name one key, and even one claim, several times: its elements take effect
 /// in order. A store of yours is held to all of this by the conformance suite.
 ///
+/// Every verb answers in bounded time, with `Unavailable` if it cannot: a few seconds, well below a TTL.
+///
 /// There are no default methods: a decorator that forgets one must not compile.
 ///
 /// # Cancel safety

@@ -129,12 +129,15 @@ fn hex_digit(c: u8) -> Option<u8> {
 /// Bytes of the operating system's generator, fetched 512 at a time: a claim must not cost a system call.
 fn random<const N: usize>() -> [u8; N] {
     thread_local! {
-        static POOL: RefCell<(usize, [u8; 512])> = const { RefCell::new((512, [0; 512])) };
+        static POOL: RefCell<(u32, usize, [u8; 512])> = const { RefCell::new((0, 512, [0; 512])) };
     }
-    POOL.with_borrow_mut(|(used, pool)| {
-        if *used + N > pool.len() {
+    let process = std::process::id();
+    POOL.with_borrow_mut(|(filled_by, used, pool)| {
+        // A forked child has a copy of the pool, and must not draw from it what its parent draws.
+        if *used + N > pool.len() || *filled_by != process {
             getrandom::fill(pool).expect("the operating system gives random bytes");
             *used = 0;
+            *filled_by = process;
         }
         let mut out = [0; N];
         let part = &mut pool[*used..*used + N];

@@ -16,7 +16,7 @@ use super::hold::{Granted, Hold};
 use super::lease::Lease;
 use super::leave::Leaving;
 use super::wait::{self, Asked, Waiting};
-use crate::contract::{Attempt, Busy, Grant, Why};
+use crate::contract::{Attempt, Busy, Grant, Reach, Why};
 use crate::data::{Claim, Claimant, Error, IfBusy, Key, Mode, Options, Result};
 use crate::rule::{Lifetime, Tick};
 
@@ -133,7 +133,7 @@ impl Acquire {
         self
     }
 
-    /// Calls this, on the background thread, whenever the store has said what is in the way.
+    /// Calls this, on the background thread, whenever the store has said what is in the way. Do not block in it.
     pub fn observe(mut self, observer: impl Fn(&BusyInfo) + Send + 'static) -> Self {
         if let Some(plan) = &mut self.plan {
             plan.observer = Some(Box::new(observer));
@@ -195,7 +195,18 @@ async fn acquire(plan: Plan) -> Result<Lease> {
     let Request {
         handle, options, ..
     } = request;
-    let first = ask(&handle, &claim, &options, &mut gate).await?;
+    let asking = ask(&handle, &claim, &options, &mut gate);
+    let first = match (engine.reach, until) {
+        (Reach::Remote, Some(until)) => tokio::select! {
+            biased;
+            first = asking => first?,
+            // The drop of the request gives back what it may bring.
+            slept = engine.sleep_until(until) => {
+                return Err(slept.err().unwrap_or_else(|| engine.silent().of_key(&claim.key)));
+            }
+        },
+        _ => asking.await?,
+    };
     if let Asked::Lease(lease) = first {
         return Ok(lease);
     }
@@ -209,8 +220,11 @@ async fn acquire(plan: Plan) -> Result<Lease> {
             return Err(error);
         }
     };
+    let caller = wait::Caller::new(&engine, &waiting);
     keeper.spawn(wait::wait(waiting, first, reply));
-    answer.await.map_err(|_| engine.keeper_is_gone())?
+    let result = answer.await.map_err(|_| engine.keeper_is_gone())?;
+    caller.answered();
+    result
 }
 
 async fn pass_gate(
@@ -341,17 +355,5 @@ impl Request {
                 Err(error)
             }
         }
-    }
-}
-
-impl Engine {
-    pub(super) fn check_open(&self) -> Result<()> {
-        if self.is_closed() {
-            return Err(Error::rejected(
-                self.store_name(),
-                "these locks have been closed",
-            ));
-        }
-        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::core::Engine;
 use super::hold::lock;
-use super::leave::Leaving;
+use super::leave::{Leaving, Pending};
 use crate::contract::{Attempt, Reach};
 use crate::data::{Claim, IfBusy, Result};
 use crate::rule::Tick;
@@ -16,6 +16,8 @@ use crate::rule::Tick;
 pub(crate) struct Ask {
     pub(super) claim: Claim,
     pub(super) reply: oneshot::Sender<Parcel>,
+    /// Until its parcel is opened, or what it brings is given back, `close` waits for it.
+    pub(super) token: Pending,
 }
 
 /// The store's answer on its way to the caller. If nobody opens it, what it brings is given back.
@@ -25,21 +27,31 @@ pub(crate) struct Parcel {
     claim: Claim,
     sent: Tick,
     answer: Option<Result<Attempt>>,
+    /// Dropped last: after a release that the drop of the parcel has brought about is counted.
+    _token: Option<Pending>,
 }
 
 impl Parcel {
     pub(super) fn new(
-        engine: Arc<Engine>,
+        engine: &Arc<Engine>,
         claim: Claim,
         sent: Tick,
         answer: Result<Attempt>,
     ) -> Self {
+        let engine = Arc::clone(engine);
         Self {
             engine,
             claim,
             sent,
             answer: Some(answer),
+            _token: None,
         }
+    }
+
+    /// The same, counted by the token of its request.
+    pub(super) fn counted(mut self, token: Pending) -> Self {
+        self._token = Some(token);
+        self
     }
 
     /// Takes the answer, and with it the duty to give back what is not wanted. The instant is from before
@@ -78,16 +90,23 @@ impl Engine {
             let sent = self.clock.now();
             let mut answers = self.store.attempt(std::slice::from_ref(claim)).await;
             let answer = answers.pop().unwrap_or_else(|| Err(self.no_answer()));
-            return Ok(Parcel::new(Arc::clone(self), claim.clone(), sent, answer));
+            return Ok(Parcel::new(self, claim.clone(), sent, answer));
         }
         self.keeper()?;
         let (reply, answer) = oneshot::channel();
+        let token = Pending::new(self);
         lock(&self.inbox).asks.push(Ask {
             claim: claim.clone(),
             reply,
+            token,
         });
         self.work.notify_one();
         answer.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    /// The store does not answer for longer than the caller waits.
+    pub(crate) fn silent(&self) -> crate::data::Error {
+        crate::data::Error::unavailable(self.store_name(), "no answer within the time given")
     }
 
     /// A store that answers less than it was asked breaks the contract.

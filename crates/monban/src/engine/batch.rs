@@ -9,7 +9,7 @@ use super::ask::{Ask, Parcel};
 use super::core::Engine;
 use super::hold::lock;
 use super::lease::Lease;
-use super::leave::Leaving;
+use super::leave::{Leaving, Pending};
 use super::wait::Asked;
 use crate::contract::Reach;
 use crate::data::{Claim, IfBusy, Result};
@@ -116,7 +116,7 @@ impl Engine {
             let mut answers = self.store.attempt(claims).await.into_iter();
             let parcel = |claim: &Claim| {
                 let answer = answers.next().unwrap_or_else(|| Err(self.no_answer()));
-                Parcel::new(Arc::clone(self), claim.clone(), sent, answer)
+                Parcel::new(self, claim.clone(), sent, answer)
             };
             return Ok(claims.iter().map(parcel).collect());
         }
@@ -126,7 +126,12 @@ impl Engine {
             let (reply, answer) = oneshot::channel();
             answers.push(answer);
             let claim = claim.clone();
-            Ask { claim, reply }
+            let token = Pending::new(self);
+            Ask {
+                claim,
+                reply,
+                token,
+            }
         };
         let asks: Vec<_> = claims.iter().map(ask).collect();
         // At once: the keeper must not set off with the first of them.

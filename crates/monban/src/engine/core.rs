@@ -38,6 +38,10 @@ pub(crate) struct Engine {
     claimant: Claimant,
     keeper: OnceLock<tokio::runtime::Handle>,
     starting: Mutex<()>,
+    /// The keeper has panicked.
+    failed: AtomicBool,
+    /// The process that made it: a forked child has the memory, but neither keeper nor connection.
+    pid: u32,
     /// No further acquisitions.
     closed: AtomicBool,
     /// No handle is left: the keeper ends when nothing is pending.
@@ -74,7 +78,8 @@ impl Engine {
             reach: store.reach(),
             store,
             clock,
-            gate: Arc::new(KeyedMutex::new()),
+            // Processors need not be counted, which reads files: behind the gate is a store.
+            gate: Arc::new(KeyedMutex::with_shards(64, Default::default())),
             inbox: Mutex::default(),
             schedule: Mutex::default(),
             work: Notify::new(),
@@ -83,6 +88,8 @@ impl Engine {
             claimant: Claimant::this_process(label),
             keeper: OnceLock::new(),
             starting: Mutex::default(),
+            failed: AtomicBool::new(false),
+            pid: std::process::id(),
             closed: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
@@ -130,8 +137,21 @@ impl Engine {
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+    /// Whether further claims may be made.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::rejected(
+                self.store_name(),
+                "these locks have been closed",
+            ));
+        }
+        if self.pid != std::process::id() {
+            return Err(Error::rejected(
+                self.store_name(),
+                "these locks were opened before a fork; open others in the child",
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn close(&self) {
@@ -140,6 +160,9 @@ impl Engine {
 
     /// The keeper's runtime; starts it if it does not run yet.
     pub(crate) fn keeper(self: &Arc<Self>) -> Result<&tokio::runtime::Handle> {
+        if self.failed.load(Ordering::Acquire) {
+            return Err(self.keeper_is_gone());
+        }
         if let Some(keeper) = self.keeper.get() {
             return Ok(keeper);
         }
@@ -155,6 +178,19 @@ impl Engine {
             .because(error)
         })?;
         Ok(self.keeper.get_or_init(|| keeper))
+    }
+
+    /// The keeper's thread has panicked: leases that nobody keeps are lost, and nobody waits for ever.
+    pub(super) fn keeper_failed(&self) {
+        self.failed.store(true, Ordering::Release);
+        let inbox = std::mem::take(&mut *lock(&self.inbox));
+        drop(inbox);
+        let holds = lock(&self.schedule).due(Tick::from_nanos(u64::MAX));
+        for hold in holds {
+            if hold.finish(End::Lost(Loss::Expired)) {
+                hold.open_gate();
+            }
+        }
     }
 
     /// Runs a future to its end on the keeper, whatever becomes of the caller.

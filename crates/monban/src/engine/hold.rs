@@ -1,6 +1,7 @@
 //! What the lease and the keeper share about one held claim.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Wake as TaskWake, Waker};
@@ -135,10 +136,13 @@ impl Hold {
     pub(crate) fn renewed(&self, sent: Tick, now: Tick) {
         self.sent.fetch_max(sent.as_nanos(), Ordering::AcqRel);
         *lock(&self.last_error) = None;
-        if let (Some(observer), Some(deadline)) = (self.observer.get(), self.deadline()) {
-            observer(LeaseEvent::Renewed {
-                remaining: deadline.since(now),
-            });
+        if let (Some(observer), Some(deadline)) = (self.observer.get(), self.watch_at()) {
+            tell(
+                observer,
+                LeaseEvent::Renewed {
+                    remaining: deadline.since(now),
+                },
+            );
         }
     }
 
@@ -148,7 +152,7 @@ impl Hold {
             && let Some(End::Lost(why)) = self.end()
             && let Some(observer) = self.observer.get()
         {
-            observer(LeaseEvent::Lost(why)); // it was lost before anybody looked
+            tell(observer, LeaseEvent::Lost(why)); // it was lost before anybody looked
         }
     }
 
@@ -166,7 +170,7 @@ impl Hold {
         if first {
             self.ended.notify_waiters();
             if let (Some(observer), End::Lost(why)) = (self.observer.get(), end) {
-                observer(LeaseEvent::Lost(why));
+                tell(observer, LeaseEvent::Lost(why));
             }
             // Breaks the cycle of hold, notice and waker.
             lock(&self.loss_notice).take();
@@ -234,6 +238,13 @@ impl fmt::Debug for Hold {
             .field("fence", &self.fence)
             .field("end", &self.end())
             .finish_non_exhaustive()
+    }
+}
+
+/// Calls foreign code on the keeper: a panic in it must not take the keeper along.
+fn tell(observer: &Observer, event: LeaseEvent) {
+    if catch_unwind(AssertUnwindSafe(|| observer(event))).is_err() {
+        tracing::error!("the observer of a lease has panicked");
     }
 }
 

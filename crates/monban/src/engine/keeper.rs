@@ -4,6 +4,7 @@
 //! a verb are on their way, further claims collect for the next.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +42,10 @@ pub(super) fn start(engine: Arc<Engine>) -> io::Result<tokio::runtime::Handle> {
             match built {
                 Ok(runtime) => {
                     let _ = sender.send(Ok(runtime.handle().clone()));
-                    runtime.block_on(run(engine));
+                    let work = || runtime.block_on(run(Arc::clone(&engine)));
+                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                        engine.keeper_failed();
+                    }
                 }
                 Err(error) => drop(sender.send(Err(error))),
             }
@@ -159,10 +163,8 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
         let answer = answer.map_err(|error| error.of_key(&ask.claim.key));
         // If the caller has gone the parcel comes back, and its drop gives the claim back.
-        drop(
-            ask.reply
-                .send(Parcel::new(Arc::clone(engine), ask.claim, sent, answer)),
-        );
+        let parcel = Parcel::new(engine, ask.claim, sent, answer).counted(ask.token);
+        drop(ask.reply.send(parcel));
     }
 }
 
@@ -185,9 +187,8 @@ async fn release(engine: &Arc<Engine>, batch: Vec<Leaving>) {
     let now = engine.clock.now();
     for leaving in batch {
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
-        match leaving.answered(answer, now) {
-            Some((again, _)) => engine.leave_again(again),
-            None => engine.settle_one(),
+        if let Some((again, _)) = leaving.answered(answer, now) {
+            engine.leave_again(again);
         }
     }
 }
@@ -241,6 +242,16 @@ async fn renew(engine: Arc<Engine>, batch: Vec<Arc<Hold>>) {
 }
 
 pub(super) fn renewed(engine: &Arc<Engine>, hold: &Arc<Hold>, sent: Tick, answer: Result<Renewal>) {
+    if hold.end().is_some() {
+        return;
+    }
+    if hold
+        .deadline()
+        .is_some_and(|deadline| engine.clock.now() >= deadline)
+    {
+        // What has been lost once does not come back: its owner may have acted on it.
+        return expire(engine, hold);
+    }
     match answer {
         Ok(Renewal::Kept) => {
             hold.renewed(sent, engine.clock.now());

@@ -11,7 +11,7 @@ use super::core::Handle;
 use super::hold::{End, Hold, LeaseEvent};
 use super::leave::{Departure, Leaving, Left};
 use crate::contract::Renewal;
-use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Result, Token};
+use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Mode, Options, Result, Token};
 
 /// A held key. It is renewed in the background, and released when it is dropped.
 ///
@@ -105,7 +105,8 @@ impl Lease {
         self.hold.seat
     }
 
-    /// How long the lease may be relied on from now if nothing renews it; zero once it is lost. `None`:
+    /// How long the lease may be relied on from now if nothing renews it, its maximum hold included; zero
+    /// once it is lost. `None`:
     /// as long as the process, or the session with the store, lives.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
@@ -113,7 +114,7 @@ impl Lease {
             return Some(Duration::ZERO);
         }
         let now = self.handle.engine.clock.now();
-        self.hold.deadline().map(|deadline| deadline.since(now))
+        self.hold.watch_at().map(|until| until.since(now))
     }
 
     /// For how long it has been held.
@@ -208,7 +209,8 @@ impl Lease {
         tokio::select! {
             biased;
             error = self.lost() => Err(error),
-            output = work => Ok(output),
+            // By the clock: the background thread may be late after a pause of the machine.
+            output = work => self.check().map(|()| output),
         }
     }
 
@@ -232,13 +234,40 @@ impl Lease {
     /// # Errors
     ///
     /// As [`release`](Self::release); also [`Error::Unsupported`] if the store, or the kind of lease, cannot
-    /// linger: the key is then still released.
+    /// linger, and [`Error::Invalid`] for more than [`Options::MAX`]: the key is then still released.
     ///
     /// # Cancel safety
     ///
     /// As [`release`](Self::release).
     pub async fn release_lingering(self, linger: Duration) -> Result<()> {
-        self.leave((!linger.is_zero()).then_some(linger)).await
+        let refused = self.refuses(linger);
+        let linger = (!linger.is_zero() && refused.is_none()).then_some(linger);
+        let left = self.leave(linger).await;
+        refused.map_or(left, Err)
+    }
+
+    /// Why it cannot linger for so long.
+    fn refuses(&self, linger: Duration) -> Option<Error> {
+        let promised = self.handle.engine.guarantees();
+        if linger.is_zero() {
+            None
+        } else if linger > Options::MAX {
+            Some(Error::invalid(
+                "a linger of more than ten years is too long; the key was released",
+            ))
+        } else if self.hold.claim.mode != Mode::Exclusive {
+            Some(Error::unsupported(
+                promised.store,
+                "only an exclusive lease can linger; it was released",
+            ))
+        } else if !promised.linger {
+            Some(Error::unsupported(
+                promised.store,
+                "a lease cannot linger there; it was released",
+            ))
+        } else {
+            None
+        }
     }
 
     async fn leave(self, linger: Option<Duration>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Leaving the line: releases are kept until the store has answered, or the TTL has freed the key.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,7 +25,33 @@ pub(crate) struct Leaving {
     pub(super) until: Tick,
     /// An earlier request for it was lost on the way: `Gone` then means nothing.
     pub(super) ambiguous: bool,
-    counted: bool,
+    /// Until the store has answered, `close` waits for it.
+    token: Option<Pending>,
+}
+
+/// Something for which `close`, and the end of the keeper, must wait. Counted from its making to its drop.
+pub(crate) struct Pending(Arc<Engine>);
+
+impl Pending {
+    pub(crate) fn new(engine: &Arc<Engine>) -> Self {
+        engine.pending.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(engine))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.0.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.settled.notify_waiters();
+            self.0.work.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pending")
+    }
 }
 
 /// How a claim left.
@@ -55,7 +82,7 @@ impl Leaving {
             hold: None,
             reply: None,
             ambiguous: true,
-            counted: false,
+            token: None,
         }
     }
 
@@ -71,7 +98,7 @@ impl Leaving {
             reply: None,
             until,
             ambiguous: false,
-            counted: false,
+            token: None,
         }
     }
 
@@ -114,19 +141,16 @@ impl Engine {
             return all.into_iter().for_each(|leaving| self.leave_now(leaving));
         }
         let keeper_is_there = self.keeper().is_ok();
-        // One lock for all: the keeper must not set off with the first of them.
-        let mut inbox = lock(&self.inbox);
-        for mut leaving in all {
-            if !leaving.counted {
-                leaving.counted = true;
-                self.pending.fetch_add(1, Ordering::AcqRel);
-            }
-            match keeper_is_there {
-                true => inbox.leaves.push(leaving),
-                false => self.settle_one(),
-            }
+        let counted = all.into_iter().map(|mut leaving| {
+            leaving.token.get_or_insert_with(|| Pending::new(self));
+            leaving
+        });
+        let counted: Vec<_> = counted.collect();
+        if !keeper_is_there {
+            return; // nobody is left to send it: the TTL frees the key
         }
-        drop(inbox);
+        // One lock for all: the keeper must not set off with the first of them.
+        lock(&self.inbox).leaves.extend(counted);
         self.work.notify_one();
     }
 
@@ -140,14 +164,6 @@ impl Engine {
             // A local store has nothing to wait for: what it says once it says again.
             again.until = Tick::default();
             again.answered(Err(error), self.clock.now());
-        }
-    }
-
-    /// One release less is pending.
-    pub(super) fn settle_one(&self) {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.settled.notify_waiters();
-            self.work.notify_one();
         }
     }
 

@@ -1,15 +1,16 @@
 //! The wait for a claim's turn: on the keeper, woken by the store, with a timer as the net.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::acquire::{BusyInfo, Observer, Retry, ask};
-use super::core::{GateGuard, Handle};
+use super::core::{Engine, GateGuard, Handle};
+use super::hold::lock;
 use super::keeper::sleep_until;
 use super::lease::Lease;
-use super::leave::Leaving;
+use super::leave::{Leaving, Pending};
 use crate::contract::{Busy, Wake};
 use crate::data::{Claim, Claimant, Error, Options, Result};
 use crate::rule::{Tick, backoff};
@@ -38,6 +39,40 @@ pub(super) struct Waiting {
     floor: Duration,
     who: Option<Claimant>,
     in_line: bool,
+    /// Put there by a caller who has gone, so that `close` waits until the line is left.
+    gone: Gone,
+}
+
+/// Where the caller's half of a wait leaves what is to be waited for when it is dropped.
+pub(super) type Gone = Arc<Mutex<Option<Pending>>>;
+
+/// The caller's half of a wait.
+pub(super) struct Caller {
+    engine: Arc<Engine>,
+    gone: Gone,
+    answered: bool,
+}
+
+impl Caller {
+    pub(super) fn new(engine: &Arc<Engine>, waiting: &Waiting) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            gone: Arc::clone(&waiting.gone),
+            answered: false,
+        }
+    }
+
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if !self.answered {
+            *lock(&self.gone) = Some(Pending::new(&self.engine));
+        }
+    }
 }
 
 /// What to do next.
@@ -61,6 +96,7 @@ pub(super) async fn wait(
     loop {
         let (wake, at) = match waiting.step(asked) {
             Step::Finish(result) => {
+                drop(waiting); // first: who hears of the end of a wait may rely on its release being counted
                 // If the caller has gone the lease comes back, and its drop releases it.
                 drop(reply.send(result));
                 return;
@@ -73,12 +109,15 @@ pub(super) async fn wait(
             () = woken(wake) => {}
             () = sleep_until(&waiting.handle.engine.clock, at) => {}
         }
+        let engine = Arc::clone(&waiting.handle.engine);
+        let patience = waiting.patience();
         asked = tokio::select! {
             biased;
             asked = ask(&waiting.handle, &waiting.claim, &waiting.options, &mut waiting.gate) => {
                 asked.unwrap_or_else(Asked::Failed)
             }
             () = reply.closed() => return,
+            () = sleep_until(&engine.clock, patience) => Asked::Failed(engine.silent()),
         };
     }
 }
@@ -113,6 +152,7 @@ impl Waiting {
             floor: LEAST_FLOOR,
             who: None,
             in_line: true,
+            gone: Gone::default(),
         }
     }
 
@@ -170,12 +210,14 @@ impl Waiting {
         self.pause(busy.changed, now.after(pause))
     }
 
-    fn failed(&mut self, error: Error, now: Tick) -> Step {
+    /// Until when a store that does not answer is asked.
+    fn patience(&self) -> Tick {
         let patience = self.options.ttl.max(Duration::from_secs(1));
-        let over = match self.until {
-            Some(until) => now >= until,
-            None => now >= self.answered.after(patience),
-        };
+        self.until.unwrap_or_else(|| self.answered.after(patience))
+    }
+
+    fn failed(&mut self, error: Error, now: Tick) -> Step {
+        let over = now >= self.patience();
         if over || !error.is_transient() {
             return Step::Finish(Err(error));
         }

@@ -264,7 +264,8 @@ async fn acquire_all(requests: Vec<Request>, within: Option<Duration>) -> Result
     let until = within.map(|limit| started.after(limit));
     let mut set = LeaseSet::default();
     loop {
-        let answers = attempt_all(&requests[set.len()..]).await?;
+        let left = until.map(|until| until.since(clock.now()));
+        let answers = try_together(&requests[set.len()..], left).await?;
         keep_those_in_order(&mut set, answers);
         set.check()?;
         let Some(next) = requests.get(set.len()) else {
@@ -277,6 +278,27 @@ async fn acquire_all(requests: Vec<Request>, within: Option<Duration>) -> Result
             set.check()?;
             return Ok(set);
         }
+    }
+}
+
+/// Tries by one request. If the store cannot be reached, or not in time, that is as if all were busy: the
+/// wait for the first of them tries again, and knows when to give up.
+async fn try_together(
+    requests: &[Request],
+    left: Option<Duration>,
+) -> Result<Vec<Result<Lease, BusyInfo>>> {
+    let tried = match left {
+        None => attempt_all(requests).await,
+        Some(left) => tokio::select! {
+            biased;
+            tried = attempt_all(requests) => tried,
+            // The drop of the request gives back what it may bring.
+            slept = requests[0].pause(None, left) => slept.map(|()| Vec::new()),
+        },
+    };
+    match tried {
+        Err(error) if error.is_transient() => Ok(Vec::new()),
+        other => other,
     }
 }
 

@@ -116,8 +116,10 @@ impl Mutex {
         let lease = self.lock().await?;
         let output = lease.run(work(&lease)).await?;
         let key = lease.key().clone();
-        if let Err(error) = lease.release().await {
-            tracing::warn!(%key, %error, "the work is done, but its release failed");
+        match lease.release().await {
+            Err(error @ Error::Lost { .. }) => return Err(error),
+            Err(error) => tracing::warn!(%key, %error, "the work is done, but its release failed"),
+            Ok(()) => {}
         }
         Ok(output)
     }

@@ -56,7 +56,8 @@ impl<K, V, S> KeyedMutex<K, V, S> {
         Self::with_shards(sync::shards(), hasher)
     }
 
-    pub(super) fn with_shards(shards: usize, hasher: S) -> Self {
+    /// With so many shards, a power of two, and without asking how many processors there are: that reads files.
+    pub(crate) fn with_shards(shards: usize, hasher: S) -> Self {
         Self {
             table: Table::new(shards, 1, hasher),
         }

@@ -101,7 +101,10 @@ impl Clock {
             panic!("the machine's clock cannot be moved")
         };
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        manual.now.fetch_add(by, Ordering::SeqCst);
+        let later = |now: u64| Some(now.saturating_add(by));
+        let _ = manual
+            .now
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
         let sleepers = std::mem::take(
             &mut *manual
                 .sleepers

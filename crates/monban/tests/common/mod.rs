@@ -176,6 +176,13 @@ impl Client {
         }
     }
 
+    /// Sees to it that the next claim is one command on a connection that stands.
+    pub(crate) async fn warms_up(&self) {
+        let warm = self.exclusive("warm");
+        self.comes_in(&warm).await;
+        self.is_rid_of(&warm).await;
+    }
+
     /// Repeats a release whose outcome is not known.
     pub(crate) async fn is_rid_of(&self, claim: &Claim) {
         let start = Instant::now();

@@ -173,6 +173,7 @@ fn obey(store: &FileStore, claims: &mut Vec<Claim>, words: &[&str]) -> String {
             for fd in &lent {
                 rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
             }
+            #[expect(clippy::zombie_processes, reason = "it is to outlive this process")]
             let child = Command::new("sleep")
                 .arg("300")
                 .stdin(Stdio::null())

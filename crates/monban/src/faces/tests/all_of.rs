@@ -193,6 +193,44 @@ fn a_limit_gives_everything_back_and_counts_all_keys_together() {
 }
 
 #[test]
+fn a_request_that_is_lost_is_sent_again_while_waiting() {
+    let rig = Rig::new();
+    let process = rig.process("one");
+    process.faults().inject(Verb::Attempt, Fault::ReplyLost);
+    process.faults().inject(Verb::Attempt, Fault::RequestLost);
+    let lock = spawn(process.locks().all_of(["a", "b"]).unwrap().lock());
+    rig.eventually("granted", || {
+        rig.advance(Duration::from_millis(10));
+        lock.is_finished()
+    });
+    block_on(done(lock).unwrap().release()).unwrap();
+    rig.assert_clean();
+}
+
+#[test]
+fn a_silent_store_does_not_keep_a_wait_with_a_limit() {
+    let rig = Rig::new();
+    let process = rig.process("one");
+    process.faults().pause();
+    let lock = spawn(
+        process
+            .locks()
+            .all_of(["a", "b"])
+            .unwrap()
+            .lock()
+            .within(secs(3)),
+    );
+    rig.eventually("given up", || {
+        rig.advance(Duration::from_millis(100));
+        lock.is_finished()
+    });
+    let error = done(lock).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    process.faults().resume();
+    rig.assert_clean();
+}
+
+#[test]
 fn a_killed_holder_of_one_key_is_outlived() {
     both(|rig, [one, _]| {
         dead_holder(rig, "b", Mode::Exclusive);

@@ -187,9 +187,12 @@ fn an_observer_takes_no_place_and_mints_no_fence() {
         let fence = first.fence().unwrap().as_i64();
         let mut changes = two.locks().election("k").unwrap().observe();
         block_on(changes.next()).unwrap();
-        drop(spawn_and_stop(async move { changes.next().await }));
+        drop(spawn_and_stop(changes.next()));
         assert_eq!(rig.claims("k").len(), 1);
         block_on(first.resign()).unwrap();
+        // It looks at a line that is free by now.
+        assert!(block_on(changes.next()).unwrap().is_none());
+        rig.eventually("nothing is in the line", || rig.claims("k").is_empty());
         let second = block_on(election.campaign()).unwrap();
         assert_eq!(second.fence().unwrap().as_i64(), fence + 1);
         drop(second);

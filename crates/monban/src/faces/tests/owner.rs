@@ -89,8 +89,13 @@ fn a_lost_lease_is_not_taken_again_while_a_guard_is_left() {
         let mutex = one.locks().mutex("k").unwrap();
         let owner = Owner::new();
         let outer = block_on(owner.lock(&mutex)).unwrap();
+        let inner = block_on(owner.lock(&mutex)).unwrap();
         lose(two.locks(), "k");
         rig.eventually("lost", || outer.check().is_err());
+        assert!(
+            is_lost(&block_on(inner.release())),
+            "also by a guard that is not the last"
+        );
         assert!(
             is_lost(&block_on(owner.lock(&mutex))),
             "what outer protects is not protected any more"

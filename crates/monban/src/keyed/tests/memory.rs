@@ -1,4 +1,4 @@
-//! Nothing is kept for keys that are not in use.
+//! What is left of keys: nothing, and tables of the size that is needed.
 
 use std::cell::Cell;
 use std::task::Waker;

@@ -1,4 +1,4 @@
-//! Many readers, or one writer.
+//! Readers and writers in one line.
 
 use std::sync::Arc;
 use std::thread;

@@ -1,4 +1,4 @@
-//! Permits, in the order of the askers.
+//! Permits: so many at once, in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

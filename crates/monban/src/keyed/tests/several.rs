@@ -1,4 +1,4 @@
-//! Several keys at once, without deadlock.
+//! Several keys at once, and a lock that gives up.
 
 use std::future::{pending, ready};
 use std::sync::Arc;

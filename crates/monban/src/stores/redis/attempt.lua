@@ -85,12 +85,14 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
 end
 
 while first <= total do
-  local at = 4 * first - 2
+  local at = 6 + step * (first - 1)
+  local shared = step == 1 and 3 or at + 1
   local id = string.sub(ARGV[at], 6, 53)
-  local spec = ARGV[at + 3]
-  local member = id .. ':' .. string.sub(spec, 2) .. ARGV[at + 1]
-  reply[first] = attempt(KEYS[1], KEYS[3 * first - 1], KEYS[3 * first], KEYS[3 * first + 1],
-    id, member, tonumber(ARGV[at + 2]), string.sub(spec, 1, 1) == '+')
+  local spec = ARGV[shared + 2]
+  local member = id .. ':' .. string.sub(spec, 2) .. ARGV[shared]
+  local order = KEYS[1 + total + first]
+  reply[first] = attempt(KEYS[1], KEYS[1 + first], order, expiry_of(order),
+    id, member, tonumber(ARGV[shared + 1]), string.sub(spec, 1, 1) == '+')
   first = first + 1
 end
 return reply

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Value;
+use redis::{Cmd, Value};
 
-use super::batch::{self, Batch, Claimants, Fence as Counter};
+use super::batch::{self, Batch, Fence as Counter, Orders};
 use super::hub::Hub;
 use super::link::Link;
 use super::value::{self, At};
@@ -20,11 +20,16 @@ const POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>> {
     let mut answers: Vec<Option<Result<Attempt>>> = claims.iter().map(|_| None).collect();
-    let mut batch = claims_to_ask(hub, claims, &mut answers);
-    if !batch.is_empty() {
-        arguments(&mut batch, claims);
-        let (command, sent) = batch.command();
-        match ask(hub, claims, &command).await {
+    let mut sent = Vec::with_capacity(claims.len());
+    for (at, claim) in claims.iter().enumerate() {
+        match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
+            Ok(()) => sent.push(at),
+            Err(error) => answers[at] = Some(Err(error)),
+        }
+    }
+    if !sent.is_empty() {
+        let asked: Vec<&Claim> = sent.iter().map(|at| &claims[*at]).collect();
+        match ask(hub, &asked).await {
             Ok((link, value)) => {
                 let replies = replies(value, sent.len(), &link);
                 for (at, reply) in sent.into_iter().zip(replies) {
@@ -46,55 +51,44 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
         .collect()
 }
 
-/// Adds the keys of all claims that can be asked for; answers the others.
-fn claims_to_ask(hub: &Hub, claims: &[Claim], answers: &mut [Option<Result<Attempt>>]) -> Batch {
-    let asked: Vec<usize> = claims
-        .iter()
-        .enumerate()
-        .filter_map(
-            |(at, claim)| match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
-                Ok(()) => Some(at),
-                Err(error) => {
-                    answers[at] = Some(Err(error));
-                    None
-                }
-            },
-        )
-        .collect();
-    let mut batch = Batch::new(&scripts::ATTEMPT, asked.len(), 3, Counter::Needed);
-    for at in asked {
-        batch.keys(at, &claims[at]);
-    }
-    batch
-}
-
-fn arguments(batch: &mut Batch, claims: &[Claim]) {
-    let sent = batch.sent.clone();
-    let plain = sent.iter().all(|at| claims[*at].mode == Mode::Exclusive);
-    batch.argument(if plain { "x" } else { "m" });
-    let mut claimants = Claimants::default();
-    for at in sent {
-        let claim = &claims[at];
-        batch.argument(batch::value_of(claim));
-        batch.argument([":", claimants.text(&claim.claimant)].concat());
-        batch.argument(batch::millis(claim.ttl));
-        let queue = if claim.if_busy == IfBusy::Queue {
-            "+"
-        } else {
-            "-"
-        };
-        batch.argument([queue, &batch::kind_of(claim.mode)].concat());
-    }
+fn command(claims: &[&Claim]) -> Cmd {
+    let keys = claims.iter().copied();
+    let mut batch = Batch::new(&scripts::ATTEMPT, keys, Counter::Needed, Orders::Needed);
+    let plain = claims.iter().all(|claim| claim.mode == Mode::Exclusive);
+    batch.argument(if plain { b"x" } else { b"m" });
+    let alike = |a: &&Claim, b: &&Claim| {
+        (a.mode, a.ttl, a.if_busy) == (b.mode, b.ttl, b.if_busy) && a.claimant == b.claimant
+    };
+    batch.each(
+        claims,
+        |claim| claim,
+        alike,
+        |claim| {
+            let queue = if claim.if_busy == IfBusy::Queue {
+                "+"
+            } else {
+                "-"
+            };
+            [
+                [":", &claim.claimant.encode()].concat(),
+                batch::millis(claim.ttl),
+                [queue, &batch::kind_of(claim.mode)].concat(),
+            ]
+        },
+    );
+    batch.command()
 }
 
 /// Sends the batch, on a connection that hears what is published to its claims.
-async fn ask(hub: &Hub, claims: &[Claim], command: &redis::Cmd) -> Result<(Arc<Link>, Value)> {
+async fn ask(hub: &Hub, claims: &[&Claim]) -> Result<(Arc<Link>, Value)> {
     let link = hub.link().await?;
     for claim in claims {
         link.hear(claim.id.process()).await?;
     }
-    let within = batch::patience(hub.address.timeout, claims.iter());
-    let value = hub.run(&link, &scripts::ATTEMPT, command, within).await?;
+    let within = batch::patience(hub.address.timeout, claims.iter().copied());
+    let value = hub
+        .run(&link, &scripts::ATTEMPT, &command(claims), within)
+        .await?;
     Ok((link, value))
 }
 

@@ -2,71 +2,103 @@
 
 use std::time::Duration;
 
-use redis::Cmd;
+use redis::{Cmd, RedisWrite};
 
-use super::names::{self, Sides};
+use super::names;
 use super::scripts::Script;
-use crate::data::{Claim, Claimant, Mode, Result};
+use crate::data::{Claim, Mode, Result};
 
 /// The claims of one batch that go into one call.
 ///
-/// On one primary that is all of them. In a cluster it would be those of one slot: this is the place to part them.
+/// On one primary that is all of them. In a cluster it would be those of one slot: whoever makes a batch is the one to
+/// part them.
 pub(super) struct Batch {
-    /// The positions, in the caller's batch, of the claims that are sent.
-    pub(super) sent: Vec<usize>,
     command: Cmd,
-    arguments: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
 }
 
 impl Batch {
-    /// A call of a script with so many keys for each of `claims` claims, and with the fence counter first if it
-    /// is needed.
-    pub(super) fn new(script: &Script, claims: usize, keys: usize, fence: Fence) -> Self {
+    /// A call of a script with the fence counter if it is needed, all keys, and their orders if they are.
+    pub(super) fn new<'a>(
+        script: &Script,
+        claims: impl ExactSizeIterator<Item = &'a Claim> + Clone,
+        fence: Fence,
+        orders: Orders,
+    ) -> Self {
+        let (count, with_orders) = (claims.len(), orders == Orders::Needed);
+        let keys = if with_orders { 2 * count } else { count };
         let first = usize::from(fence == Fence::Needed);
-        let mut command = Cmd::with_capacity(4 + claims * (keys + 4), 128 + claims * 320);
-        command
-            .arg("EVALSHA")
-            .arg(script.hash())
-            .arg(claims * keys + first);
+        let mut command = Cmd::with_capacity(10 + 3 * count, 256 + 160 * count);
+        command.arg("EVALSHA").arg(script.hash()).arg(keys + first);
         if fence == Fence::Needed {
             command.arg(names::FENCE);
         }
-        Self {
-            sent: Vec::with_capacity(claims),
+        let mut batch = Self {
             command,
-            arguments: Vec::with_capacity(1 + claims * 4),
+            scratch: Vec::with_capacity(128),
+        };
+        for claim in claims.clone() {
+            batch.argument(claim.key.as_bytes());
         }
+        for claim in claims.filter(|_| with_orders) {
+            names::Side::Order.write(claim.key.as_bytes(), &mut batch.scratch);
+            batch.command.write_arg(&batch.scratch);
+        }
+        batch
     }
 
-    /// Adds a claim's key alone.
-    pub(super) fn key(&mut self, at: usize, claim: &Claim) {
-        self.sent.push(at);
-        self.command.arg(claim.key.as_bytes());
+    /// Adds an argument.
+    pub(super) fn argument(&mut self, argument: &[u8]) {
+        self.command.write_arg(argument);
     }
 
-    /// Adds a claim's key and side keys.
-    pub(super) fn keys(&mut self, at: usize, claim: &Claim) {
-        self.key(at, claim);
-        let sides = Sides::of(claim.key.as_bytes());
-        self.command.arg(sides.order).arg(sides.expiry);
+    /// Adds `mb1x:<claim id>:`, what the value of an exclusive holder begins with.
+    pub(super) fn value_of(&mut self, claim: &Claim) {
+        use std::io::Write;
+        self.scratch.clear();
+        // Writing to a vector cannot fail.
+        let _ = write!(self.scratch, "mb1x:{}:", claim.id);
+        self.command.write_arg(&self.scratch);
     }
 
-    /// Adds an argument; arguments follow all keys.
-    pub(super) fn argument(&mut self, argument: impl Into<Vec<u8>>) {
-        self.arguments.push(argument.into());
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+    /// Adds arguments of which there are `N` for each claim: once for all if the claims are alike, so that these travel
+    /// light. Their number for each claim stands before.
+    pub(super) fn each<T, const N: usize>(
+        &mut self,
+        all: &[T],
+        claim: impl Fn(&T) -> &Claim,
+        alike: impl Fn(&T, &T) -> bool,
+        texts: impl Fn(&T) -> [String; N],
+    ) {
+        let common = all
+            .first()
+            .filter(|first| all.iter().all(|other| alike(first, other)));
+        self.command.arg(if common.is_some() { 1 } else { 1 + N });
+        let texts_of_all = common.map_or_else(|| [const { String::new() }; N], &texts);
+        texts_of_all
+            .iter()
+            .for_each(|text| self.argument(text.as_bytes()));
+        for one in all {
+            self.value_of(claim(one));
+            if common.is_none() {
+                texts(one)
+                    .iter()
+                    .for_each(|text| self.argument(text.as_bytes()));
+            }
+        }
     }
 
     /// The command as it is sent.
-    pub(super) fn command(mut self) -> (Cmd, Vec<usize>) {
-        for argument in &self.arguments {
-            self.command.arg(&argument[..]);
-        }
-        (self.command, self.sent)
+    pub(super) fn command(self) -> Cmd {
+        self.command
     }
+}
+
+/// Whether a script is given the orders of the keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orders {
+    Needed,
+    Unneeded,
 }
 
 /// Whether a script is given the fence counter.
@@ -76,31 +108,6 @@ pub(super) enum Fence {
     Unneeded,
 }
 
-/// Writes who asks, once for neighbours that are the same.
-#[derive(Default)]
-pub(super) struct Claimants {
-    last: Option<(Claimant, String)>,
-}
-
-impl Claimants {
-    pub(super) fn text(&mut self, claimant: &Claimant) -> &str {
-        if self.last.as_ref().is_none_or(|(last, _)| last != claimant) {
-            self.last = Some((claimant.clone(), claimant.encode()));
-        }
-        self.last.as_ref().map_or("", |(_, text)| text)
-    }
-}
-
-/// `mb1x:<claim id>:`, what the value of an exclusive holder begins with.
-pub(super) fn value_of(claim: &Claim) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(54);
-    text.push_str("mb1x:");
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{}:", claim.id);
-    text
-}
-
 /// `<kind>:<n>:<of>`: how a member of a line claims.
 pub(super) fn kind_of(mode: Mode) -> String {
     match mode {
@@ -108,6 +115,11 @@ pub(super) fn kind_of(mode: Mode) -> String {
         Mode::Shared => format!("s:1:{}", Mode::SHARES),
         Mode::Permits { n, of } => format!("p:{n}:{of}"),
     }
+}
+
+/// `<kind>:<n>:<of>:<claimant>`: a member of a line without its id.
+pub(super) fn rest_of(claim: &Claim) -> String {
+    [&kind_of(claim.mode), ":", &claim.claimant.encode()].concat()
 }
 
 /// Whole milliseconds, rounded up: what the server keeps must not end before what was asked for.
@@ -122,8 +134,11 @@ pub(super) fn check(claim: &Claim) -> Result<()> {
     claim.mode.check()
 }
 
+/// No shorter than this: what is asked again waits behind what was asked before, on the same connection.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// How long to wait for the answer: the store's bound, or less where a TTL leaves less time to ask again.
 pub(super) fn patience<'a>(bound: Duration, claims: impl Iterator<Item = &'a Claim>) -> Duration {
     let shortest = claims.map(|claim| claim.ttl).min().unwrap_or(bound);
-    bound.min((shortest / 3).max(Duration::from_millis(100)))
+    bound.min((shortest / 3).max(SHORTEST))
 }

@@ -1,23 +1,27 @@
 -- renew, for claims known to hold exclusively.
 --
 --   KEYS  the keys
---   ARGV  for each: `mb1x:<claim id>:`, TTL in ms
+--   ARGV  1: how many arguments there are for each claim, 1 or 2; 2: TTL in ms, if it is the same for all; then for
+--         each claim: `mb1x:<claim id>:`, and its TTL if it is not
 --
 -- Puts the expiry off where the key is still the claim's; never creates it. Its last command reads all keys: a caller
 -- that sent CLIENT CACHING YES before is told of their next change. Putting an expiry off is a change too, so the
 -- read stands last; and no other key is declared, since old servers watch whatever a script declares.
 -- Answer: 1 if all are kept, else a list of 1 and 0.
 local values = redis.call('MGET', unpack(KEYS))
+local step, ttl, at = tonumber(ARGV[1]), ARGV[2], 3
 local kept, all = {}, true
-for at, key in ipairs(KEYS) do
-  local mine = ARGV[2 * at - 1]
-  if values[at] and string.sub(values[at], 1, #mine) == mine then
-    redis.call('PEXPIRE', key, ARGV[2 * at])
-    kept[at] = 1
+for claim, key in ipairs(KEYS) do
+  local mine = ARGV[at]
+  if step == 2 then ttl = ARGV[at + 1] end
+  if values[claim] and string.sub(values[claim], 1, #mine) == mine then
+    redis.call('PEXPIRE', key, ttl)
+    kept[claim] = 1
   else
-    kept[at] = 0
+    kept[claim] = 0
     all = false
   end
+  at = at + step
 end
 redis.call('EXISTS', unpack(KEYS))
 if all then return 1 end

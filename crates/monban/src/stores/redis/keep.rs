@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::batch::{self, Batch, Claimants, Fence};
+use super::batch::{self, Batch, Fence, Orders};
 use super::hub::Hub;
 use super::scripts::Script;
 use super::{faults, scripts, value};
@@ -14,25 +14,26 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
     let (held, other): (Vec<usize>, Vec<usize>) =
         (0..claims.len()).partition(|at| hub.watches.holds_exclusively(&claims[*at].id));
     let within = batch::patience(hub.address.timeout, claims.iter());
+    let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
     if !held.is_empty() {
-        let (command, sent) = held_command(claims, &held);
+        let command = held_command(&of(&held));
         let call = Call {
             hub,
             script: &scripts::HELD,
             watching: true,
             within,
         };
-        call.answer(&command, &sent, &mut answers).await;
+        call.answer(&command, &held, &mut answers).await;
     }
     if !other.is_empty() {
-        let (command, sent) = renew_command(claims, &other);
+        let command = renew_command(&of(&other));
         let call = Call {
             hub,
             script: &scripts::RENEW,
             watching: false,
             within,
         };
-        call.answer(&command, &sent, &mut answers).await;
+        call.answer(&command, &other, &mut answers).await;
         other
             .iter()
             .for_each(|at| hub.watches.renewed(claims[*at].id));
@@ -53,40 +54,28 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
         .collect()
 }
 
-fn held_command(claims: &[Claim], which: &[usize]) -> (Cmd, Vec<usize>) {
-    let mut batch = Batch::new(&scripts::HELD, which.len(), 1, Fence::Unneeded);
-    for at in which {
-        batch.key(*at, &claims[*at]);
-    }
-    for at in which {
-        batch.argument(batch::value_of(&claims[*at]));
-        batch.argument(batch::millis(claims[*at].ttl));
-    }
+fn held_command(claims: &[&Claim]) -> Cmd {
+    let keys = claims.iter().copied();
+    let mut batch = Batch::new(&scripts::HELD, keys, Fence::Unneeded, Orders::Unneeded);
+    let alike = |a: &&Claim, b: &&Claim| a.ttl == b.ttl;
+    batch.each(
+        claims,
+        |claim| claim,
+        alike,
+        |claim| [batch::millis(claim.ttl)],
+    );
     batch.command()
 }
 
-fn renew_command(claims: &[Claim], which: &[usize]) -> (Cmd, Vec<usize>) {
-    let mut batch = Batch::new(&scripts::RENEW, which.len(), 3, Fence::Unneeded);
-    for at in which {
-        batch.keys(*at, &claims[*at]);
-    }
-    let mut claimants = Claimants::default();
-    for at in which {
-        batch.argument(batch::value_of(&claims[*at]));
-        batch.argument(member_rest(&claims[*at], &mut claimants));
-        batch.argument(batch::millis(claims[*at].ttl));
+fn renew_command(claims: &[&Claim]) -> Cmd {
+    let keys = claims.iter().copied();
+    let mut batch = Batch::new(&scripts::RENEW, keys, Fence::Unneeded, Orders::Needed);
+    for claim in claims {
+        batch.value_of(claim);
+        batch.argument(batch::rest_of(claim).as_bytes());
+        batch.argument(batch::millis(claim.ttl).as_bytes());
     }
     batch.command()
-}
-
-/// `<kind>:<n>:<of>:<claimant>`
-fn member_rest(claim: &Claim, claimants: &mut Claimants) -> String {
-    [
-        &batch::kind_of(claim.mode),
-        ":",
-        claimants.text(&claim.claimant),
-    ]
-    .concat()
 }
 
 pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>> {
@@ -96,7 +85,8 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
     for leave in leaving {
         hub.watches.forget(&leave.claim.id); // whatever happens to the key now is no loss
     }
-    let (command, sent) = release_command(leaving);
+    let command = release_command(leaving);
+    let sent: Vec<usize> = (0..leaving.len()).collect();
     let mut answers: Vec<Option<Result<bool>>> = leaving.iter().map(|_| None).collect();
     let claims = leaving.iter().map(|leave| &leave.claim);
     let within = batch::patience(hub.address.timeout, claims);
@@ -126,19 +116,27 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
         .collect()
 }
 
-fn release_command(leaving: &[Leave]) -> (Cmd, Vec<usize>) {
-    let mut batch = Batch::new(&scripts::RELEASE, leaving.len(), 3, Fence::Needed);
-    for (at, leave) in leaving.iter().enumerate() {
-        batch.keys(at, &leave.claim);
-    }
+fn release_command(leaving: &[Leave]) -> Cmd {
+    let keys = leaving.iter().map(|leave| &leave.claim);
+    let mut batch = Batch::new(&scripts::RELEASE, keys, Fence::Needed, Orders::Needed);
     let plain = |leave: &Leave| leave.claim.mode == Mode::Exclusive && leave.linger.is_none();
-    batch.argument(if leaving.iter().all(plain) { "x" } else { "m" });
-    let mut claimants = Claimants::default();
-    for leave in leaving {
-        batch.argument(batch::value_of(&leave.claim));
-        batch.argument(member_rest(&leave.claim, &mut claimants));
-        batch.argument(leave.linger.map_or_else(|| "-1".to_owned(), batch::millis));
-    }
+    batch.argument(if leaving.iter().all(plain) {
+        b"x"
+    } else {
+        b"m"
+    });
+    let alike = |a: &Leave, b: &Leave| {
+        (a.claim.mode, a.linger) == (b.claim.mode, b.linger) && a.claim.claimant == b.claim.claimant
+    };
+    batch.each(
+        leaving,
+        |leave| &leave.claim,
+        alike,
+        |leave| {
+            let linger = leave.linger.map_or_else(|| "-1".to_owned(), batch::millis);
+            [batch::rest_of(&leave.claim), linger]
+        },
+    );
     batch.command()
 }
 

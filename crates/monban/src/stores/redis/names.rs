@@ -36,37 +36,41 @@ static TAGS: LazyLock<Vec<[u8; TAG]>> = LazyLock::new(|| {
     tags
 });
 
-/// The side keys of one lock.
-pub(super) struct Sides {
+/// Which of the side keys of a lock.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
     /// The sorted set of members by order.
-    pub(super) order: Vec<u8>,
-    /// The sorted set of members by expiry.
-    pub(super) expiry: Vec<u8>,
+    Order,
+    /// The sorted set of members by expiry. Scripts make its name from that of the order.
+    Expiry,
 }
 
-impl Sides {
-    pub(super) fn of(key: &[u8]) -> Self {
-        let tag = TAGS[slot(key)];
-        Self {
-            order: side(tag, b'o', key),
-            expiry: side(tag, b'e', key),
-        }
+impl Side {
+    /// The name of the side key of this key.
+    pub(super) fn of(self, key: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(SIDE.len() + TAG + 3 + key.len());
+        self.write(key, &mut name);
+        name
     }
-}
 
-fn side(tag: [u8; TAG], which: u8, key: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(SIDE.len() + TAG + 3 + key.len());
-    name.extend_from_slice(SIDE);
-    name.extend_from_slice(&tag);
-    name.extend_from_slice(&[b'}', which, b':']);
-    name.extend_from_slice(key);
-    name
+    /// Writes the name over what is in `name`.
+    pub(super) fn write(self, key: &[u8], name: &mut Vec<u8>) {
+        let which = match self {
+            Self::Order => b'o',
+            Self::Expiry => b'e',
+        };
+        name.clear();
+        name.extend_from_slice(SIDE);
+        name.extend_from_slice(&TAGS[slot(key)]);
+        name.extend_from_slice(&[b'}', which, b':']);
+        name.extend_from_slice(key);
+    }
 }
 
 /// The key whose line an order set is; `None` if the name is not that of an order set.
 pub(super) fn key_of_order(name: &[u8]) -> Option<&[u8]> {
     let key = name.strip_prefix(SIDE)?.get(TAG..)?.strip_prefix(b"}o:")?;
-    (Sides::of(key).order == name).then_some(key)
+    (Side::Order.of(key) == name).then_some(key)
 }
 
 /// A pattern for SCAN that finds the order sets of all keys with this prefix.
@@ -178,18 +182,22 @@ mod tests {
             "{{}}",
             "\u{0}\u{1}{\u{2}}",
         ] {
-            let sides = Sides::of(key.as_bytes());
-            assert_eq!(slot(&sides.order), slot(key.as_bytes()), "{key}");
-            assert_eq!(slot(&sides.expiry), slot(key.as_bytes()), "{key}");
-            assert_ne!(sides.order, sides.expiry);
-            assert_eq!(key_of_order(&sides.order), Some(key.as_bytes()));
-            assert_eq!(key_of_order(&sides.expiry), None);
+            let (order, expiry) = (
+                Side::Order.of(key.as_bytes()),
+                Side::Expiry.of(key.as_bytes()),
+            );
+            assert_eq!(slot(&order), slot(key.as_bytes()), "{key}");
+            assert_eq!(slot(&expiry), slot(key.as_bytes()), "{key}");
+            let letter = [&order[..12], b"e", &order[13..]].concat();
+            assert_eq!(letter, expiry, "as the scripts make it");
+            assert_eq!(key_of_order(&order), Some(key.as_bytes()));
+            assert_eq!(key_of_order(&expiry), None);
         }
     }
 
     #[test]
     fn a_key_that_could_be_a_side_key_is_refused() {
-        let key = Key::new(Sides::of(b"a").order).unwrap();
+        let key = Key::new(Side::Order.of(b"a")).unwrap();
         assert!(check(&key).is_err());
         assert!(check(&Key::new(FENCE).unwrap()).is_err());
         assert!(check(&Key::new("monban:x").unwrap()).is_ok());

@@ -33,9 +33,11 @@ end
 
 local reply = {}
 for claim = 1, total do
-  local mine = ARGV[3 * claim - 1]
-  local member = string.sub(mine, 6, 54) .. ARGV[3 * claim]
-  reply[claim] = release(KEYS[1], KEYS[3 * claim - 1], KEYS[3 * claim], KEYS[3 * claim + 1],
-    mine, member, tonumber(ARGV[3 * claim + 1]))
+  local at = 5 + step * (claim - 1)
+  local shared = step == 1 and 3 or at + 1
+  local mine = ARGV[at]
+  local member = string.sub(mine, 6, 54) .. ARGV[shared]
+  local order = KEYS[1 + total + claim]
+  reply[claim] = release(KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member, tonumber(ARGV[shared + 1]))
 end
 return reply

@@ -1,13 +1,15 @@
 -- renew, for any claims, waiting or holding.
 --
---   KEYS  for each claim: the key, its order, its expiry
+--   KEYS  all keys; then the order of each, in the same order
 --   ARGV  for each claim: `mb1x:<claim id>:`, `<kind>:<n>:<of>:<claimant>`, TTL in ms
 --
 -- Puts the expiry off of a claim that is there and alive; never creates one. A share or permit holds only
 -- while the marker is at the key. Answer: a list of 1 and 0.
 local kept = {}
-for claim = 1, #KEYS / 3 do
-  local key, order, expiry = KEYS[3 * claim - 2], KEYS[3 * claim - 1], KEYS[3 * claim]
+local total = #KEYS / 2
+for claim = 1, total do
+  local key, order = KEYS[claim], KEYS[total + claim]
+  local expiry = string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14)
   local mine, ttl = ARGV[3 * claim - 2], tonumber(ARGV[3 * claim])
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then

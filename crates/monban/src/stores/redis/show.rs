@@ -8,7 +8,7 @@ use redis::{Cmd, Value, cmd};
 
 use super::hub::Hub;
 use super::link::Link;
-use super::names::{self, Sides};
+use super::names::{self, Side};
 use super::value::{self, At, Member};
 use super::{faults, scripts};
 use crate::contract::Release;
@@ -76,13 +76,12 @@ async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8]) -> Result<Vec<Vec<u8>
 }
 
 async fn line(hub: &Hub, link: &Arc<Link>, key: &Key, whole: Whole) -> Result<Vec<Entry>> {
-    let sides = Sides::of(key.as_bytes());
     let mut command = Cmd::new();
     command.arg("EVALSHA").arg(scripts::INSPECT.hash()).arg(3);
     command
         .arg(key.as_bytes())
-        .arg(sides.order)
-        .arg(sides.expiry);
+        .arg(Side::Order.of(key.as_bytes()))
+        .arg(Side::Expiry.of(key.as_bytes()));
     let answer = hub
         .run(link, &scripts::INSPECT, &command, hub.address.timeout)
         .await?;
@@ -252,7 +251,6 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
         },
     };
     let link = hub.link().await?;
-    let sides = Sides::of(entry.key.as_bytes());
     let mut command = Cmd::new();
     command
         .arg("EVALSHA")
@@ -261,8 +259,8 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
         .arg(names::FENCE);
     command
         .arg(entry.key.as_bytes())
-        .arg(sides.order)
-        .arg(sides.expiry);
+        .arg(Side::Order.of(entry.key.as_bytes()))
+        .arg(Side::Expiry.of(entry.key.as_bytes()));
     command.arg(what).arg(which);
     let answer = hub
         .run(&link, &scripts::EVICT, &command, hub.address.timeout)

@@ -94,7 +94,10 @@ impl Watches {
             if known.mode != claim.mode || known.key != claim.key {
                 return Err(another_mode(&claim.key));
             }
-            known.signal = Some(Arc::default());
+            let before = known.signal.replace(Arc::default());
+            if let (Some(before), Role::Waiting { .. }) = (before, &known.role) {
+                before.notify.notify_one(); // whoever still listens to the last answer need not any more
+            }
             known.passing = false;
             return Ok(());
         }
@@ -430,4 +433,115 @@ pub(super) fn another_mode(key: &Key) -> Error {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Claimant, IfBusy};
+
+    fn claim(key: &str) -> Claim {
+        Claim {
+            key: Key::new(key).unwrap(),
+            id: ClaimId::random(ProcessId::random()),
+            mode: Mode::Exclusive,
+            ttl: Duration::from_secs(1),
+            if_busy: IfBusy::Queue,
+            claimant: Claimant::new("host", 1, ""),
+        }
+    }
+
+    fn told(watches: &Arc<Watches>, message: &str) {
+        let data = vec![Value::Nil, Value::BulkString(message.as_bytes().to_vec())];
+        watches.pushed(&PushInfo {
+            kind: PushKind::Message,
+            data,
+        });
+    }
+
+    async fn is_ready(wake: Wake) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), wake)
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_claims_that_are_gone() {
+        let watches = Arc::new(Watches::default());
+        let claims: Vec<Claim> = (0..100).map(|at| claim(&format!("k{at}"))).collect();
+        let mut wakes = Vec::new();
+        for (at, claim) in claims.iter().enumerate() {
+            watches.ask(claim).unwrap();
+            wakes.extend(match at % 3 {
+                0 => watches.hold(claim.id),
+                1 => watches.wait(claim.id, true, None, None),
+                _ => {
+                    watches.pass(&claim.id);
+                    watches.wait(claim.id, true, None, None)
+                }
+            });
+        }
+        assert_eq!(watches.take(true).len(), 0, "not before a whole tick");
+        assert_eq!(watches.take(true).len(), 100);
+        assert_eq!(watches.counts(), (100, 100));
+        drop(wakes);
+        assert_eq!(
+            watches.counts(),
+            (67, 0),
+            "the refused are forgotten with their future"
+        );
+        claims.iter().for_each(|claim| watches.forget(&claim.id));
+        assert_eq!(watches.counts(), (0, 0));
+        assert!(watches.idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_comes_before_the_answer_is_not_lost() {
+        let watches = Arc::new(Watches::default());
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        told(&watches, &format!("g{}", claim.id));
+        assert!(is_ready(watches.wait(claim.id, false, Some(b"x"), None).unwrap()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
+        let watches = Arc::new(Watches::default());
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        let mut wake = watches.wait(claim.id, false, Some(b"first"), None).unwrap();
+        told(&watches, &format!("h{}:500", claim.id));
+        watches.read(&claim.id, Some(b"second"));
+        assert!(
+            tokio::time::timeout(Duration::from_millis(499), &mut wake)
+                .await
+                .is_err()
+        );
+        assert!(
+            tokio::time::timeout(Duration::from_millis(10), wake)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_are_no_messages_do_no_harm() {
+        let watches = Arc::new(Watches::default());
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        let wake = watches.wait(claim.id, false, None, None).unwrap();
+        let id = claim.id;
+        for odd in [
+            String::new(),
+            "g".into(),
+            "\u{e9}".into(),
+            format!("g{}", &id.to_string()[1..]),
+            format!("x{id}"),
+            format!("h{id}"),
+            format!("h{id}:x"),
+        ] {
+            told(&watches, &odd);
+        }
+        assert!(!is_ready(wake).await);
+    }
 }

@@ -219,3 +219,66 @@ fn cron_with_an_empty_environment_and_a_shell_get_the_same_lock() {
     let (one, two) = (default("/nonexistent"), default("/"));
     assert_eq!(one, two);
 }
+
+#[test]
+fn what_was_ignored_before_stays_ignored_through_a_wait() {
+    let place = Place::new();
+    let holder = place.hold(&[], "k");
+    let wait = place.monban(&[
+        "run",
+        "-w",
+        "30",
+        "k",
+        "--",
+        "grep",
+        "SigIgn",
+        "/proc/self/status",
+    ]);
+    let mut nohup = Command::new("sh");
+    nohup
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(wait.get_program())
+        .args(wait.get_args());
+    nohup
+        .env("MONBAN_STORE", place.store())
+        .stdout(std::process::Stdio::piped());
+    let waiter = crate::support::Running(Some(nohup.spawn().expect("sh starts")));
+    wait_until("it waits", || {
+        place.run(&["show", "k"]).out.contains("waited for")
+    });
+    waiter.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(50));
+    holder.let_go();
+    let waiter = waiter.end();
+    assert_eq!(waiter.code, 0, "{}", waiter.err);
+    let ignored = u64::from_str_radix(waiter.out.trim().trim_start_matches("SigIgn:").trim(), 16);
+    assert_eq!(
+        ignored.expect("a number") & 1,
+        1,
+        "HUP is ignored in the command: {}",
+        waiter.out
+    );
+}
+
+#[test]
+fn a_run_inside_another_does_not_show_the_outer_fence_or_seat() {
+    let place = Place::new();
+    let exe = env!("CARGO_BIN_EXE_monban");
+    let script = "echo \"fence=$MONBAN_FENCE seat=$MONBAN_SEAT\"";
+    let inner = place.run(&[
+        "run",
+        "--permits",
+        "1/2",
+        "outer",
+        "--",
+        exe,
+        "run",
+        "-s",
+        "inner",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    assert_eq!(inner.out, "fence= seat=\n", "{}", inner.err);
+}

@@ -50,8 +50,15 @@ fn input_that_cannot_be_used_is_named() {
         &place,
         &run(&["--store", "file:relative", "k"]),
         64,
-        "absolute",
+        "from the root",
     );
+    refused(
+        &place,
+        &run(&["--store", "memory:", "k"]),
+        64,
+        "outside this process",
+    );
+    refused(&place, &run(&["--every", "1000y", "k"]), 64, "longer than");
     refused(&place, &["run", "k"], 64, "COMMAND");
     refused(&place, &["walk", "k"], 64, "walk");
     refused(&place, &["release", "k"], 64, "--id");

@@ -6,4 +6,6 @@ mod guarding;
 mod input;
 mod listing;
 mod many;
+#[cfg(feature = "redis")]
+mod redis;
 mod support;

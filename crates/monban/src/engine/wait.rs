@@ -110,6 +110,13 @@ pub(super) async fn wait(
             () = sleep_until(&waiting.handle.engine.clock, at) => {}
         }
         let engine = Arc::clone(&waiting.handle.engine);
+        let now = engine.clock.now();
+        if waiting.until.is_some_and(|until| now >= until) {
+            let result = waiting.timed_out(now);
+            drop(waiting);
+            drop(reply.send(result));
+            return;
+        }
         let patience = waiting.patience();
         asked = tokio::select! {
             biased;
@@ -188,13 +195,13 @@ impl Waiting {
         self.answered = now;
         self.failures = Box::new(std::iter::empty());
         if self.until.is_some_and(|until| now >= until) {
-            return self.timed_out(now);
+            return Step::Finish(self.timed_out(now));
         }
         let mut pause = LONGEST_PAUSE.min(self.options.ttl / 3);
         if busy.changed.is_none() {
             match self.pauses.next() {
                 Some(next) => pause = pause.min(next.max(LEAST_FLOOR)),
-                None => return self.timed_out(now),
+                None => return Step::Finish(self.timed_out(now)),
             }
         }
         if let Some(free_in) = busy.free_in {
@@ -238,12 +245,12 @@ impl Waiting {
         }
     }
 
-    fn timed_out(&mut self, now: Tick) -> Step {
-        Step::Finish(Err(Error::TimedOut {
+    fn timed_out(&mut self, now: Tick) -> Result<Lease> {
+        Err(Error::TimedOut {
             key: self.claim.key.clone(),
             waited: now.since(self.started),
             who: self.who.take().map(Box::new),
-        }))
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine over the memory store, with a clock and faults that the tests command.
 
 mod cancel;
+mod endings;
 mod faults;
 mod leases;
 mod waiting;

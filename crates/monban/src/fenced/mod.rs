@@ -2,7 +2,7 @@
 //!
 //! A lock alone cannot protect a write: a holder may be paused between its last check and the write for
 //! longer than its lease lives, and wake when somebody else holds the key. What can refuse the late write is
-//! the place where it lands, by remembering the highest [`Fence`](crate::Fence) it has seen and refusing a
+//! the place where it lands, by remembering the highest [`Fence`] it has seen and refusing a
 //! lower one. That needs no clock and no assumption on pauses.
 //! Source: Martin Kleppmann, "How to do distributed locking", 2016.
 //!
@@ -14,7 +14,7 @@
 //! | a file | [`FencedFile`] |
 //! | an HTTP service | `FencingLayer` (feature `tower`): the header `Fencing-Token` |
 //!
-//! Every guard is shown a [`Token`](crate::Token) (from [`Lease::token`](crate::Lease::token), or from a
+//! Every guard is shown a [`Token`] (from [`Lease::token`](crate::Lease::token), or from a
 //! fence alone). It accepts the highest it has seen, however often, and any higher one. Seats are compared
 //! each with its own: two live holders of permits are both accepted. A shared lease has no token. Grants of
 //! a whole key and grants of its seats are not compared with each other: guard a resource by one kind.

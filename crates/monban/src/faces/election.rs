@@ -251,7 +251,7 @@ impl Leader {
 pub struct Changes {
     election: Election,
     /// Whom the caller was told of last: nothing yet, nobody, or a leader.
-    seen: Option<Option<EntryId>>,
+    seen: Option<Option<(EntryId, Option<Fence>)>>,
 }
 
 /// A leader is looked at this often whatever the store's wake-ups say.
@@ -281,7 +281,10 @@ impl Changes {
                 _ => None,
             };
             let leader = self.election.leader().await?;
-            let id = leader.as_ref().map(|leader| leader.id.clone());
+            // A claim that was lost and granted again is a new leadership: by its fence.
+            let id = leader
+                .as_ref()
+                .map(|leader| (leader.id.clone(), leader.fence));
             if self.seen.as_ref() != Some(&id) {
                 self.seen = Some(id);
                 return Ok(leader);

@@ -32,7 +32,7 @@ fn all_keys_are_taken_or_none() {
         assert_eq!(which, key("b"));
         assert_eq!(why.who.unwrap().label(), "two");
         until_in_line(rig, "", 1);
-        drop(busy);
+        block_on(busy.release()).unwrap();
         drop(block_on(all.try_lock()).unwrap().unwrap());
     });
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{self, Outcome};
-use crate::{licences, test, tidy};
+use crate::{guarantees, licences, services, test, tidy};
 
 /// One check; all of them run, so that one push shows all that is wrong.
 struct Check {
@@ -38,6 +38,14 @@ const CHECKS: &[Check] = &[
     Check {
         name: "examples",
         run: examples,
+    },
+    Check {
+        name: "guarantees",
+        run: || guarantees::run(&["--check".into()]),
+    },
+    Check {
+        name: "instruction counts",
+        run: counts,
     },
     Check {
         name: "test",
@@ -76,6 +84,21 @@ fn clippy() -> Outcome {
         "--locked",
     ];
     shell::run(shell::cargo(&words).args(["--", "-D", "warnings"]))
+}
+
+/// Instructions of the keyed mutex against the committed ones: unlike times they do not jitter.
+fn counts() -> Outcome {
+    services::need_tool("valgrind")?;
+    let words = [
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "bench-keyed",
+        "--bin",
+        "bench-keyed",
+    ];
+    shell::run(shell::cargo(&words).args(["--", "counts", "--check"]))
 }
 
 /// The command first: it and the library are both called monban, and the library's docs stay.

@@ -183,6 +183,19 @@ fn is_listening(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
+/// Makes sure of a tool whose Debian package has its name.
+pub(crate) fn need_tool(name: &str) -> Outcome {
+    if Command::new(name).arg("--version").output().is_ok() {
+        return Ok(());
+    }
+    if !may_install()? {
+        return Err(
+            format!("{name} is missing: install it (Debian: apt-get install {name})").into(),
+        );
+    }
+    apt_install(&[name])
+}
+
 /// Root on a machine with apt.
 fn may_install() -> Outcome<bool> {
     let user = shell::output(Command::new("id").arg("-u"))?;

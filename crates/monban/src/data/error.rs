@@ -197,6 +197,12 @@ impl Error {
         self
     }
 
+    /// Whether a request that was answered so may have changed something all the same: its reply was lost, or
+    /// it was one of several that travelled together.
+    pub(crate) fn may_have_been_executed(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Rejected { .. })
+    }
+
     /// Whether the same call may succeed if it is simply repeated, with the same claim.
     #[must_use]
     pub fn is_transient(&self) -> bool {

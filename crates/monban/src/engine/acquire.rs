@@ -349,7 +349,7 @@ impl Request {
             Asked::Lease(lease) => Ok(Ok(lease)),
             Asked::Busy(busy) => Ok(Err(BusyInfo::from(&busy))),
             Asked::Failed(error) => {
-                if error.is_transient() {
+                if error.may_have_been_executed() {
                     engine.leave(Leaving::behind(&claim, engine.clock.now()));
                 }
                 Err(error)

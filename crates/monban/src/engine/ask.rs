@@ -71,7 +71,7 @@ impl Drop for Parcel {
             None => false,
             Some(Ok(Attempt::Granted(_))) => true,
             Some(Ok(Attempt::Busy(_))) => self.claim.if_busy == IfBusy::Queue,
-            Some(Err(error)) => error.is_transient(), // it may have been executed
+            Some(Err(error)) => error.may_have_been_executed(),
         };
         if leave {
             self.engine.leave(Leaving::behind(&self.claim, self.sent));

@@ -196,7 +196,9 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         handle, options, ..
     } = request;
     let asking = ask(&handle, &claim, &options, &mut gate);
-    let first = match (engine.reach, until) {
+    // A limit of zero is one try, which takes as long as the store does.
+    let limit = until.filter(|until| *until > started);
+    let first = match (engine.reach, limit) {
         (Reach::Remote, Some(until)) => tokio::select! {
             biased;
             first = asking => first?,

@@ -185,7 +185,11 @@ fn beside(dir: &Dir, name: &Name, claim: &Claim) -> Result<Outcome> {
         }
         check_capacity(claim, &alive)?;
         let ticket = ticket(places);
-        if let Some(share) = share(dir, name, claim, &alive)? {
+        let others = Others {
+            ahead: &alive,
+            behind: &[],
+        };
+        if let Some(share) = share(dir, name, claim, others)? {
             return Ok(Entry::Holds(ticket, Box::new(share)));
         }
         match claim.if_busy {
@@ -322,15 +326,24 @@ impl Share {
     }
 }
 
-/// Takes a share or permits behind these, with the door shut; `None` if they do not fit, or the lock is
+/// The living ones of a line, as one claim sees them.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    /// Whoever must fit with it.
+    pub(super) ahead: &'a [Place],
+    /// Some may hold: who finds room beside all that wait need not wait until they have looked.
+    pub(super) behind: &'a [Place],
+}
+
+/// Takes a share or permits among these, with the door shut; `None` if they do not fit, or the lock is
 /// taken, or a linger keeps it.
 pub(super) fn share(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    ahead: &[Place],
+    others: Others<'_>,
 ) -> Result<Option<Share>> {
-    if !fits(claim.mode, ahead) {
+    if !fits(claim.mode, others.ahead) {
         return Ok(None);
     }
     for _ in 0..ROUNDS {
@@ -339,7 +352,7 @@ pub(super) fn share(
             Taken::Busy | Taken::Lingering(_) => return Ok(None),
             Taken::Replaced => {}
             Taken::Ours(spot, content) => {
-                let (fence, seat) = seated(dir, name, claim, ahead, (&lock, &spot, &content))
+                let (fence, seat) = seated(dir, name, claim, others, (&lock, &spot, &content))
                     .inspect_err(|_| lock.unlock())?;
                 return Ok(Some(Share { lock, fence, seat }));
             }
@@ -352,7 +365,7 @@ fn seated(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    ahead: &[Place],
+    others: Others<'_>,
     (lock, spot, content): (&LockFile, &Spot, &Content),
 ) -> Result<(Option<Fence>, Option<u32>)> {
     if name.hashed && *content == Content::Empty {
@@ -363,9 +376,8 @@ fn seated(
         return Ok((None, None));
     };
     let taken = |seat| {
-        ahead
-            .iter()
-            .any(|p| p.standing == Standing::Holds(Some(seat)))
+        let mut all = others.ahead.iter().chain(others.behind);
+        all.any(|p| p.standing == Standing::Holds(Some(seat)))
     };
     let seat = (0..of).find(|seat| !taken(*seat));
     Ok((Some(dir.counter.next(dir)?), seat))

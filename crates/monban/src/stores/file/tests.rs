@@ -229,6 +229,29 @@ fn permits_are_counted_seated_and_served_in_order() {
 }
 
 #[test]
+fn a_waiter_that_looks_late_does_not_get_the_seat_of_one_behind_it() {
+    let world = World::new();
+    let (a, b) = (world.store(), world.store());
+    let all = queued("k", permits(3, 3));
+    granted(&a, &all);
+    let ahead = queued("k", permits(1, 3));
+    busy(&a, &ahead);
+    release(&a, &all);
+    // It fits beside the waiter, which has not looked again.
+    let behind = queued("k", permits(1, 3));
+    let taken = granted(&b, &behind).seat;
+    let seat = granted(&a, &ahead).seat;
+    assert!(seat.is_some() && taken.is_some());
+    assert_ne!(seat, taken);
+    release(&b, &behind);
+    let next = queued("k", permits(1, 3));
+    assert_eq!(granted(&b, &next).seat, taken);
+    release(&b, &next);
+    release(&a, &ahead);
+    assert_eq!(lines(&world), Vec::<String>::new());
+}
+
+#[test]
 fn readers_share_and_a_writer_between_them_is_not_overtaken() {
     let world = World::new();
     let store = world.store();

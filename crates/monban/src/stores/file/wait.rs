@@ -5,13 +5,13 @@ use std::sync::Arc;
 use rustix::fd::AsFd;
 
 use super::dir::{self, Dir};
-use super::line::{Place, Standing};
+use super::line::{Line, Place, Standing};
 use super::lockfile::{LockFile, Spot, Taken, record_of};
 use super::name::Name;
 use super::record::State;
 use super::sight::{Search, Sight};
 use super::slot::{Held, Member, Slot, Target, Waiting};
-use super::take::{Outcome, Share, first, fits, granted, hold_alone, share, unsettled};
+use super::take::{Others, Outcome, Share, first, fits, granted, hold_alone, share, unsettled};
 use super::wake::{Changed, Kind, Watch};
 use crate::contract::{Attempt, Busy};
 use crate::data::{Claim, Mode, Result};
@@ -102,11 +102,25 @@ enum Examined {
 /// Those ahead of a place in its line; `None` if the place itself is gone.
 fn ahead_of(member: &Member) -> Result<Option<Vec<Place>>> {
     let mut places = member.line.places()?;
-    let at = places.iter().position(|p| p.id == member.place.id);
-    Ok(at.map(|at| {
+    Ok(position(member, &places).map(|at| {
         places.truncate(at);
         places
     }))
+}
+
+fn position(member: &Member, places: &[Place]) -> Option<usize> {
+    places.iter().position(|p| p.id == member.place.id)
+}
+
+/// Those of them who live; the files of the others are removed. With the door shut.
+fn living(line: &Line, places: Vec<Place>) -> Result<Vec<Place>> {
+    let mut alive = Vec::with_capacity(places.len());
+    for place in places {
+        if line.is_alive_or_removed(&place)? {
+            alive.push(place);
+        }
+    }
+    Ok(alive)
 }
 
 /// Looks from within the line whether the key can be taken alone: only from its head.
@@ -154,16 +168,17 @@ fn examine_beside(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exa
     let Some(_door) = line.shut_door()? else {
         return Ok(Examined::Removed);
     };
-    let Some(all) = ahead_of(&waiting.member)? else {
+    let mut ahead = line.places()?;
+    let Some(at) = position(&waiting.member, &ahead) else {
         return Ok(Examined::Removed);
     };
-    let mut ahead = Vec::with_capacity(all.len());
-    for place in all {
-        if line.is_alive_or_removed(&place)? {
-            ahead.push(place);
-        }
-    }
-    if let Some(share) = share(dir, &name, claim, &ahead)? {
+    let behind = living(line, ahead.split_off(at).split_off(1))?;
+    let ahead = living(line, ahead)?;
+    let others = Others {
+        ahead: &ahead,
+        behind: &behind,
+    };
+    if let Some(share) = share(dir, &name, claim, others)? {
         return match mark(&waiting.member, dir, &name, claim, &share) {
             Ok(()) => Ok(Examined::Shared(share)),
             Err(error) => {

@@ -164,6 +164,9 @@ fn take_at_head(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exami
 /// Looks from within the line, with its door shut, whether a share or permits fit.
 fn examine_beside(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
     let name = waiting.name.clone();
+    if !waiting.member.line.mend()? {
+        return Ok(Examined::Removed);
+    }
     let line = &waiting.member.line;
     let Some(_door) = line.shut_door()? else {
         return Ok(Examined::Removed);

@@ -543,6 +543,55 @@ fn a_damaged_counter_or_line_or_linger_is_refused_and_never_counted_anew() {
 }
 
 #[test]
+fn a_second_name_that_a_dead_process_left_on_the_counter_is_removed_and_no_other() {
+    let world = World::new();
+    let store = world.store();
+    let take = |store: &FileStore| {
+        let claim = alone("k");
+        let attempt = attempt(store, &claim);
+        release(store, &claim);
+        attempt
+    };
+    take(&store).unwrap();
+    let counter = world.file(".monban/fence");
+    let draft = world.file(".monban/fence.0123456789abcdef");
+    for store in [&store, &world.store()] {
+        fs::hard_link(&counter, &draft).unwrap();
+        take(store).unwrap();
+        assert!(!draft.exists());
+    }
+    fs::write(&draft, "of a process that is writing it").unwrap();
+    for name in [".monban/fence.0123456789abcdeg", "x.lock"] {
+        let odd = world.file(name);
+        fs::hard_link(&counter, &odd).unwrap();
+        assert!(take(&store).unwrap_err().to_string().contains("hard links"));
+        fs::remove_file(&odd).unwrap();
+    }
+    assert!(draft.exists(), "another file is not touched");
+    take(&store).unwrap();
+}
+
+#[test]
+fn the_first_claims_in_a_fresh_directory_are_all_granted() {
+    for _ in 0..30 {
+        let world = World::new();
+        world.store();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for at in 0..8 {
+                let (world, start) = (&world, &start);
+                scope.spawn(move || {
+                    let store = world.store();
+                    start.wait();
+                    granted(&store, &alone(&format!("k{at}")));
+                });
+            }
+        });
+        assert_eq!(lines(&world), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_directory_that_is_removed_while_in_use_grants_nothing() {
     let world = World::new();
     let store = world.store();

@@ -115,7 +115,8 @@ fn insist(dir: &Dir, name: &Name, claim: &Claim, lock: &mut LockFile) -> Result<
 fn conclude(dir: &Dir, name: &Name, claim: &Claim, lock: LockFile, taken: Taken) -> Result<Passed> {
     match taken {
         Taken::Ours(spot, _) => {
-            let held = hold_alone(dir, name, claim, lock, spot)?;
+            let fence = note_alone(dir, name, claim, &lock, &spot)?;
+            let held = hold_alone(name, lock, spot, fence);
             Ok(Passed::Done(granted(held)))
         }
         Taken::Replaced => Ok(Passed::Again),
@@ -138,28 +139,32 @@ pub(super) fn granted(held: Held) -> Outcome {
     )
 }
 
-/// Makes a lock that was just taken alone into a grant; lets go of it if that fails.
-pub(super) fn hold_alone(
+/// Draws the fence of a lock that was just taken alone, and notes who has it; lets go of it if that fails.
+pub(super) fn note_alone(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    lock: LockFile,
-    spot: Spot,
-) -> Result<Held> {
+    lock: &LockFile,
+    spot: &Spot,
+) -> Result<Fence> {
     let noted = dir.counter.next(dir).and_then(|fence| {
         let record = record_of(dir, name, claim, State::Held, Some(fence));
-        lock.write(&spot, &record).map(|()| fence)
+        lock.write(spot, &record).map(|()| fence)
     });
-    let fence = noted.inspect_err(|_| lock.unlock())?;
-    Ok(Held {
+    noted.inspect_err(|_| lock.unlock())
+}
+
+/// Makes a lock that was taken alone, and noted, into a grant.
+pub(super) fn hold_alone(name: &Name, lock: LockFile, spot: Spot, fence: Fence) -> Held {
+    Held {
         name: name.clone(),
-        mode: claim.mode,
+        mode: Mode::Exclusive,
         lock,
         how: How::Alone(spot),
         fence: Some(fence),
         seat: None,
         lent: false,
-    })
+    }
 }
 
 /// Joins the line of a key to take it alone.

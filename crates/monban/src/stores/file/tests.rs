@@ -252,6 +252,31 @@ fn a_waiter_that_looks_late_does_not_get_the_seat_of_one_behind_it() {
 }
 
 #[test]
+fn the_first_in_line_keeps_its_place_if_the_counter_cannot_be_had() {
+    let world = World::new();
+    let store = world.store();
+    let holder = alone("k");
+    granted(&store, &holder);
+    let first = queued("k", Mode::Exclusive);
+    busy(&store, &first);
+    let second = queued("k", Mode::Exclusive);
+    busy(&store, &second);
+    // As a process does that was stopped just there.
+    let counter = fs::File::open(world.file(".monban/fence")).unwrap();
+    counter.lock().unwrap();
+    release(&store, &holder);
+    let error = attempt(&store, &first).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    drop(counter);
+    assert_eq!(busy(&store, &second).ahead, Some(1));
+    granted(&store, &first);
+    release(&store, &first);
+    granted(&store, &second);
+    release(&store, &second);
+    assert_eq!(lines(&world), Vec::<String>::new());
+}
+
+#[test]
 fn readers_share_and_a_writer_between_them_is_not_overtaken() {
     let world = World::new();
     let store = world.store();

@@ -11,10 +11,12 @@ use super::name::Name;
 use super::record::State;
 use super::sight::{Search, Sight};
 use super::slot::{Held, Member, Slot, Target, Waiting};
-use super::take::{Others, Outcome, Share, first, fits, granted, hold_alone, share, unsettled};
+use super::take::{
+    Others, Outcome, Share, first, fits, granted, hold_alone, note_alone, share, unsettled,
+};
 use super::wake::{Changed, Kind, Watch};
 use crate::contract::{Attempt, Busy};
-use crate::data::{Claim, Mode, Result};
+use crate::data::{Claim, Fence, Mode, Result};
 
 /// How often a look is repeated since whom to watch has changed; the net is under the rest.
 const MOST_ARMINGS: usize = 16;
@@ -29,11 +31,14 @@ pub(super) fn again(
 ) -> (Result<Attempt>, Option<Slot>) {
     match look(dir, claim, &mut waiting) {
         Ok(Looked::Busy(busy)) => (Ok(Attempt::Busy(busy)), Some(Slot::Waiting(waiting))),
-        Ok(Looked::Ours(spot)) => apart(promote_alone(dir, claim, *waiting, spot).map(granted)),
-        Ok(Looked::Shared(share)) => apart(Ok(granted(promote_beside(claim, *waiting, share)))),
+        Ok(Looked::Ours(spot, fence)) => apart(promote_alone(dir, *waiting, spot, fence)),
+        Ok(Looked::Shared(share)) => apart(promote_beside(claim, *waiting, share)),
         Ok(Looked::Removed) => {
             waiting.member.leave(dir, &waiting.name);
-            apart(first(dir, claim))
+            match first(dir, claim) {
+                Ok(outcome) => apart(outcome),
+                Err(error) => (Err(error), None),
+            }
         }
         Err(error) if error.is_transient() => (Err(error), Some(Slot::Waiting(waiting))),
         Err(error) => {
@@ -43,16 +48,13 @@ pub(super) fn again(
     }
 }
 
-fn apart(outcome: Result<Outcome>) -> (Result<Attempt>, Option<Slot>) {
-    match outcome {
-        Ok((attempt, slot)) => (Ok(attempt), slot),
-        Err(error) => (Err(error), None),
-    }
+fn apart((attempt, slot): Outcome) -> (Result<Attempt>, Option<Slot>) {
+    (Ok(attempt), slot)
 }
 
 enum Looked {
     Busy(Busy),
-    Ours(Spot),
+    Ours(Spot, Fence),
     Shared(Share),
     /// The claim file was removed by hand.
     Removed,
@@ -73,7 +75,7 @@ fn look(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Looked> {
         };
         let blocked = match examined {
             Examined::Blocked(blocked) => blocked,
-            Examined::Ours(spot) => return Ok(Looked::Ours(spot)),
+            Examined::Ours(spot, fence) => return Ok(Looked::Ours(spot, fence)),
             Examined::Shared(share) => return Ok(Looked::Shared(share)),
             Examined::Removed => return Ok(Looked::Removed),
         };
@@ -93,7 +95,7 @@ struct Blocked {
 
 enum Examined {
     Blocked(Blocked),
-    Ours(Spot),
+    Ours(Spot, Fence),
     Shared(Share),
     /// The claim file was removed by hand.
     Removed,
@@ -147,7 +149,10 @@ fn take_at_head(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exami
     let name = waiting.name.clone();
     loop {
         let sight = match waiting.lock.take(dir, &name, claim)? {
-            Taken::Ours(spot, _) => return Ok(Examined::Ours(spot)),
+            Taken::Ours(spot, _) => {
+                let fence = note_alone(dir, &name, claim, &waiting.lock, &spot)?;
+                return Ok(Examined::Ours(spot, fence));
+            }
             Taken::Replaced => {
                 waiting.lock = LockFile::open(dir, &name)?;
                 waiting.watches.clear();
@@ -219,19 +224,16 @@ fn mark(member: &Member, dir: &Dir, name: &Name, claim: &Claim, share: &Share) -
     member.line.promote(&member.place, &to)
 }
 
-fn promote_beside(claim: &Claim, waiting: Waiting, share: Share) -> Held {
+fn promote_beside(claim: &Claim, waiting: Waiting, share: Share) -> Outcome {
     let mut member = waiting.member;
     member.place.standing = Standing::Holds(share.seat);
-    share.hold(&waiting.name, claim, member)
+    granted(share.hold(&waiting.name, claim, member))
 }
 
-fn promote_alone(dir: &Dir, claim: &Claim, waiting: Waiting, spot: Spot) -> Result<Held> {
-    let Waiting {
-        name, member, lock, ..
-    } = waiting;
-    let held = hold_alone(dir, &name, claim, lock, spot);
-    member.leave(dir, &name);
-    held
+fn promote_alone(dir: &Dir, waiting: Waiting, spot: Spot, fence: Fence) -> Outcome {
+    let held = hold_alone(&waiting.name, waiting.lock, spot, fence);
+    waiting.member.leave(dir, &waiting.name);
+    granted(held)
 }
 
 impl Waiting {

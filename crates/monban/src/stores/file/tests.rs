@@ -404,6 +404,27 @@ fn those_who_hold_and_wait_are_shown_in_order() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_hides_no_other_key() {
+    let world = World::new();
+    let store = world.store();
+    for key in ["xx", "yy", "zz"] {
+        granted(&store, &alone(key));
+    }
+    let line = world.file(".monban/yy.line");
+    fs::create_dir(&line).unwrap();
+    fs::write(line.join("junk"), "").unwrap();
+    let keys = |prefix: &[u8]| {
+        let shown = now(store.inspect(prefix))?;
+        Ok(shown.iter().map(|entry| entry.key.to_string()).collect())
+    };
+    let all: Result<Vec<String>> = keys(b"");
+    assert_eq!(all.unwrap(), ["xx", "zz"]);
+    assert_eq!(keys(b"x").unwrap(), ["xx"]);
+    let text = keys(b"yy").unwrap_err().to_string();
+    assert!(text.contains("yy.line/junk"), "{text}");
+}
+
+#[test]
 fn a_long_key_is_kept_inside_shown_and_told_from_another_with_its_name() {
     let world = World::new();
     let store = world.store();

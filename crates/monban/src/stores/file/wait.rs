@@ -10,7 +10,7 @@ use super::lockfile::{LockFile, Spot, Taken, record_of};
 use super::name::Name;
 use super::record::State;
 use super::sight::{Search, Sight};
-use super::slot::{Held, Member, Slot, Target, Waiting};
+use super::slot::{Member, Slot, Target, Waiting};
 use super::take::{
     Others, Outcome, Share, first, fits, granted, hold_alone, note_alone, share, unsettled,
 };

@@ -150,6 +150,7 @@ macro_rules! conformance_tests {
                 another_capacity_is_a_mismatch_while_the_key_is_in_use
                 permits_that_make_no_sense_are_invalid
                 seats_are_unique_and_used_again
+                a_seat_is_not_given_twice_when_a_later_claim_asks_first
                 a_dead_holder_s_permit_is_free_while_others_hold
                 a_hundred_readers_hold_at_once
             }

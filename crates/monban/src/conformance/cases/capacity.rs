@@ -185,6 +185,32 @@ pub async fn seats_are_unique_and_used_again(stage: &Stage<'_>) -> Verdict {
     Ok(())
 }
 
+/// Permits that come free are enough for both who come next; the one behind asks before the one ahead.
+pub async fn a_seat_is_not_given_twice_when_a_later_claim_asks_first(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_permits().await? {
+        return Ok(());
+    }
+    let [a, b, c] = stage.clients().await?;
+    let key = stage.key("k");
+    let (all, ahead, behind) = (
+        a.permits(&key, 3, 3),
+        b.permits(&key, 1, 3),
+        c.permits(&key, 1, 3),
+    );
+    a.takes(&all).await?;
+    b.waits(&ahead).await?;
+    a.leaves(&all).await?;
+    c.answer(&behind).await??; // granted or not: both are right
+    let first = b.gets(&ahead).await?.seat;
+    let second = c.gets(&behind).await?.seat;
+    ensure(
+        first.is_some() && second.is_some() && first != second,
+        format_args!("seats {first:?} and {second:?} are held at once"),
+    )?;
+    b.leaves(&ahead).await?;
+    c.leaves(&behind).await
+}
+
 /// B58; and an expiry of the key as a whole is not that of its holders.
 pub async fn a_dead_holder_s_permit_is_free_while_others_hold(stage: &Stage<'_>) -> Verdict {
     if !stage.has_permits().await? {

@@ -252,6 +252,10 @@ const TABLE: &[(How, &str)] = &[
     ),
     (TakesAnyPermits, "permits_that_make_no_sense_are_invalid"),
     (SeatsAreOne, "seats_are_unique_and_used_again"),
+    (
+        SeatsAreOne,
+        "a_seat_is_not_given_twice_when_a_later_claim_asks_first",
+    ),
     (HoldsFewReaders, "a_hundred_readers_hold_at_once"),
     (AnswersTooFew, "elements_of_a_batch_take_effect_in_order"),
     (AnswersBackwards, "answers_come_in_the_order_of_the_batch"),

@@ -49,7 +49,7 @@ impl Dir {
         let (root, fresh) = make(path)?;
         let owner = geteuid();
         check_folder(path, &root, owner, fresh)?;
-        check_parents(path)?;
+        check_parents(path, owner)?;
         let same_device = kind::check(path, &root)?;
         let side_path = path.join(SIDE);
         let side = subfolder(&root, SIDE, &side_path)?;
@@ -283,20 +283,101 @@ fn check_folder(path: &Path, fd: &OwnedFd, owner: Uid, fresh: bool) -> Result<()
 }
 
 /// Whoever can write into a parent can put another directory in the place of ours.
-fn check_parents(path: &Path) -> Result<()> {
+fn check_parents(path: &Path, owner: Uid) -> Result<()> {
     let real = path.canonicalize().map_err(|e| {
         Error::rejected(STORE, format!("cannot resolve {}", shown(path))).because(e)
     })?;
-    for parent in real.ancestors().skip(1) {
-        let stat = rustix::fs::stat(parent).map_err(|e| failed("look at", parent, e))?;
-        let mode = Mode::from_raw_mode(stat.st_mode);
-        if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-            return Err(refused(
-                parent,
-                "may be written by everybody and is not sticky, so anybody can replace what is in it; \
-                 run `chmod o-w` on it, or choose another directory",
-            ));
+    for path in real.ancestors().skip(1) {
+        let stat = rustix::fs::stat(path).map_err(|e| failed("look at", path, e))?;
+        let parent = Parent {
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mode: Mode::from_raw_mode(stat.st_mode),
+        };
+        if let Some(fault) = parent.fault(owner) {
+            return Err(refused(path, &fault));
         }
     }
     Ok(())
+}
+
+/// What decides who may replace things in a directory.
+struct Parent {
+    uid: u32,
+    gid: u32,
+    mode: Mode,
+}
+
+impl Parent {
+    /// Why this user cannot rely on it, if so.
+    ///
+    /// A group of the user's own may write: with a umask of 002 it has nobody else in it. Root has no such
+    /// group but its own.
+    fn fault(&self, owner: Uid) -> Option<String> {
+        let Self { uid, gid, mode } = *self;
+        if uid != 0 && uid != owner.as_raw() {
+            return Some(format!(
+                "belongs to user {uid}, not to user {} or root, so that user can replace what is in it; \
+                 choose another directory",
+                owner.as_raw()
+            ));
+        }
+        if mode.contains(Mode::SVTX) {
+            return None;
+        }
+        if mode.contains(Mode::WOTH) {
+            return Some(
+                "may be written by everybody and is not sticky, so anybody can replace what is in it; \
+                 run `chmod o-w` on it, or choose another directory"
+                    .to_owned(),
+            );
+        }
+        (mode.contains(Mode::WGRP) && uid == 0 && gid != 0).then(|| {
+            format!(
+                "may be written by group {gid} and is not sticky, so anybody of that group can replace \
+                 what is in it; run `chmod g-w` on it, or choose another directory"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_refused_if_another_user_could_replace_what_is_in_it() {
+        const ME: u32 = 1000;
+        let judge = |uid, gid, mode| {
+            let mode = Mode::from_raw_mode(mode);
+            let parent = Parent { uid, gid, mode };
+            parent.fault(Uid::from_raw(ME)).is_none()
+        };
+        for (uid, gid, mode) in [
+            (0, 0, 0o755),
+            (0, 0, 0o775),   // only root is in root's group
+            (0, 0, 0o1777),  // /tmp
+            (0, 8, 0o2755),  // may not be written by it
+            (0, 50, 0o3775), // sticky
+            (ME, ME, 0o775), // a home where the umask is 002
+            (ME, ME, 0o700),
+        ] {
+            assert!(judge(uid, gid, mode), "{uid}:{gid} {mode:o}");
+        }
+        for (uid, gid, mode) in [
+            (0, 0, 0o777),
+            (ME, ME, 0o777),
+            (0, 50, 0o2775), // /var/local of Debian
+            (1001, 0, 0o755),
+            (1001, ME, 0o1777), // its owner may, sticky or not
+        ] {
+            assert!(!judge(uid, gid, mode), "{uid}:{gid} {mode:o}");
+        }
+        let parent = Parent {
+            uid: ME,
+            gid: 0,
+            mode: Mode::from_raw_mode(0o755),
+        };
+        assert!(parent.fault(Uid::ROOT).is_some(), "root trusts no user");
+    }
 }

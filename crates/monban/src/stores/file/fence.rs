@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation};
+use rustix::fs::{AtFlags, FlockOperation, Stat};
 use rustix::io::Errno;
 
 use super::dir::{self, Dir, Place};
@@ -23,6 +23,8 @@ use crate::data::{Fence, Result};
 use crate::rule::Clock;
 
 const FILE: &str = "fence";
+/// What a counter that is being made is called, before 16 digits.
+const DRAFT: &str = "fence.";
 const BLOCK_US: i64 = 86_400_000_000;
 const MAGIC: &str = "monban-fence1";
 /// Magic, two numbers of 19 digits, boot, check, and what separates them.
@@ -59,7 +61,11 @@ impl Counter {
                 None => self.open(dir)?,
             };
             patience::take(&fd, &self.path)?;
-            let stat = rustix::fs::fstat(&fd).map_err(|e| failed("look at", &self.path, e))?;
+            let mut stat = rustix::fs::fstat(&fd).map_err(|e| failed("look at", &self.path, e))?;
+            if stat.st_nlink > 1 {
+                clear_drafts(dir, &stat);
+                stat = rustix::fs::fstat(&fd).map_err(|e| failed("look at", &self.path, e))?;
+            }
             if !dir.check(Place::Side, FILE, &stat)? {
                 continue; // removed by hand: dropping the descriptor unlocks it
             }
@@ -116,9 +122,9 @@ impl Counter {
         dir.file(Place::Side, FILE)
     }
 
-    /// Makes the file whole under another name, on the disk, and then links it: nobody sees half of one.
+    /// Makes the file whole under another name, on the disk, and only then names it: nobody sees half of one.
     fn make(&self, dir: &Dir) -> Result<()> {
-        let draft = format!("fence.{:016x}", getrandom::u64().unwrap_or_default());
+        let draft = format!("{DRAFT}{:016x}", getrandom::u64().unwrap_or_default());
         let fd = dir::create(dir.side.as_fd(), &draft)
             .map_err(|e| failed("create", &dir.side_path(&draft), e))?;
         let count = Count {
@@ -128,14 +134,52 @@ impl Counter {
         };
         let done = self.write(&fd, &count).and_then(|()| {
             rustix::fs::fsync(&fd).map_err(|e| failed("write to disk", &self.path, e))?;
-            match rustix::fs::linkat(&dir.side, &draft, &dir.side, FILE, AtFlags::empty()) {
+            match publish(dir, &draft) {
                 Ok(()) | Err(Errno::EXIST) => Ok(()),
                 Err(e) => Err(failed("create", &self.path, e)),
             }
         });
+        // Mostly it is gone by now: renamed, or removed by one who found it beside the counter.
         let removed = rustix::fs::unlinkat(&dir.side, &draft, AtFlags::empty());
         done?;
-        removed.map_err(|e| failed("remove", &dir.side_path(&draft), e))
+        match removed {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(failed("remove", &dir.side_path(&draft), e)),
+        }
+    }
+}
+
+/// Gives a draft the name of the counter unless there is one, at best without a moment in which it has two.
+fn publish(dir: &Dir, draft: &str) -> Result<(), Errno> {
+    #[cfg(any(target_vendor = "apple", target_os = "linux", target_os = "android"))]
+    {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&dir.side, draft, &dir.side, FILE, flags) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {} // not on this file system
+            other => return other,
+        }
+    }
+    rustix::fs::linkat(&dir.side, draft, &dir.side, FILE, AtFlags::empty())
+}
+
+/// Removes other names of the counter that [`publish`] left: its process is between linking and unlinking, or
+/// died there. What cannot be removed stays, and is refused as any other name is.
+fn clear_drafts(dir: &Dir, counter: &Stat) {
+    let entries = rustix::fs::Dir::read_from(&dir.side);
+    for entry in entries.into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        let is_draft = name
+            .strip_prefix(DRAFT)
+            .is_some_and(|digits| digits.len() == 16 && u64::from_str_radix(digits, 16).is_ok());
+        if !is_draft {
+            continue;
+        }
+        let there = dir.stat(Place::Side, name).ok().flatten();
+        if there.is_some_and(|it| it.st_ino == counter.st_ino && it.st_dev == counter.st_dev) {
+            let _ = rustix::fs::unlinkat(&dir.side, name, AtFlags::empty());
+        }
     }
 }
 

@@ -12,6 +12,7 @@
 //! Who only looks takes a shared lock for a moment, and an owner's is exclusive, so lookers never take
 //! each other for owners.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -30,6 +31,9 @@ use crate::data::{ClaimId, Mode, Result};
 pub(super) struct Line {
     pub(super) fd: OwnedFd,
     pub(super) path: PathBuf,
+    /// A wait for the door was given up: a thread may still stand in its queue with this descriptor, and would
+    /// open later what we shut.
+    given_up: Cell<bool>,
 }
 
 /// What the name of a claim file says.
@@ -99,7 +103,11 @@ impl Line {
         let line = name.line();
         let path = dir.side_path(&line);
         match dir::folder(dir.side.as_fd(), &line) {
-            Ok(fd) => Ok(Some(Self { fd, path })),
+            Ok(fd) => Ok(Some(Self {
+                fd,
+                path,
+                given_up: Cell::new(false),
+            })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR) => Err(refused(&path, "is not a directory; remove it")),
             Err(e) => Err(failed("open", &path, e)),
@@ -125,9 +133,24 @@ impl Line {
         let _ = rustix::fs::unlinkat(&dir.side, name.line(), AtFlags::REMOVEDIR);
     }
 
-    /// Shuts the door; `None` if the line has been removed meanwhile.
+    /// Makes the line fit for another try after the door could not be shut; `false` if it has been removed.
+    pub(super) fn mend(&mut self) -> Result<bool> {
+        if !self.given_up.get() {
+            return Ok(true);
+        }
+        match dir::folder(self.fd.as_fd(), ".") {
+            Ok(fd) => self.fd = fd,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(e) => return Err(failed("open", &self.path, e)),
+        }
+        self.given_up.set(false);
+        Ok(true)
+    }
+
+    /// Shuts the door; `None` if the line has been removed meanwhile. After an error only once it is
+    /// [mended](Self::mend).
     pub(super) fn shut_door(&self) -> Result<Option<Door<'_>>> {
-        patience::take(&self.fd, &self.path)?;
+        patience::take(&self.fd, &self.path).inspect_err(|_| self.given_up.set(true))?;
         let door = Door(self);
         let stat = rustix::fs::fstat(&self.fd).map_err(|e| failed("look at", &self.path, e))?;
         Ok((stat.st_nlink > 0).then_some(door))
@@ -234,7 +257,34 @@ impl Drop for Door<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ProcessId;
+    use crate::data::{Key, ProcessId};
+
+    #[test]
+    fn a_door_that_was_given_up_once_is_not_opened_under_whoever_shuts_it_later() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(&place.path().join("locks")).unwrap();
+        let name = Name::of(&Key::new("k").unwrap());
+        let open = || Line::make(&dir, &name).unwrap();
+        let (stopped, mut mine, other) = (open(), open(), open());
+        let shut = stopped.shut_door().unwrap().unwrap();
+        assert!(mine.shut_door().unwrap_err().is_transient());
+        let began = std::time::Instant::now();
+        for _ in 0..3 {
+            assert!(mine.mend().unwrap());
+            assert!(mine.shut_door().unwrap_err().is_transient());
+        }
+        // One thread stands in the queue already: no other is sent there.
+        assert!(began.elapsed() < std::time::Duration::from_secs(4));
+        assert!(mine.mend().unwrap());
+        drop(shut);
+        let shut = mine.shut_door().unwrap().unwrap();
+        // Whoever stood in the queue for the one that was given up has been served by now.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let how = FlockOperation::NonBlockingLockExclusive;
+        assert!(!patience::try_take(&other.fd, how, &other.path).unwrap());
+        drop(shut);
+        assert!(patience::try_take(&other.fd, how, &other.path).unwrap());
+    }
 
     #[test]
     fn a_place_is_read_off_its_name_and_nothing_else_is_one() {

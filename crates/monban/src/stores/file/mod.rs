@@ -19,10 +19,15 @@
 //! # Conditions
 //!
 //! * The directory is on a local file system and belongs to one user, mode 0700; others are refused. A
-//!   program that runs as that user and removes lock files by hand breaks what they protect; a holder is
-//!   told at its next renewal.
+//!   program that runs as that user and removes lock files by hand breaks what they protect. Nothing renews
+//!   here by itself, so a holder learns it from [`Lease::renew`](crate::Lease::renew) or the release.
+//!   The directories above it belong to root or that user, and nobody else may replace what is in them.
 //! * There is no TTL: a holder that is stopped holds, and a waiter that is stopped keeps its place, and
 //!   blocks those behind it.
+//! * A process that is stopped in the microseconds in which it has a line's door or the counter of fences
+//!   locked keeps the others out: of shares and permits, and places, of that key, or of exclusive use and
+//!   permits of *all* keys. They are told `Unavailable` after 5 s, in which the calling thread waits, and
+//!   then after 0.1 s, until it goes on or ends.
 //! * First come, first served among monban processes: a claim that asks after another has joined the line
 //!   never overtakes it. flock(1) may come between.
 //! * Fences grow over all keys of the directory, through restarts, and through a crash of the machine even
@@ -88,8 +93,9 @@ const REMEMBERED: usize = 64;
 
 /// A directory of lock files as a store.
 ///
-/// Every verb is finished by its first poll, with plain system calls that do not wait; see the
-/// [module](self) for what is promised, and on what conditions. Two stores on one directory exclude each other, in one
+/// Every verb is finished by its first poll, with plain system calls that do not wait (but for
+/// a process that is stopped in the wrong microsecond); see the [module](self) for what is promised, and on
+/// what conditions. Two stores on one directory exclude each other, in one
 /// process as in two. Dropping the store frees what it holds.
 #[derive(Debug)]
 pub struct FileStore {

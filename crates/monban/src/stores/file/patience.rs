@@ -1,7 +1,7 @@
 //! Taking a lock that is only ever held for microseconds, without ever hanging on a stopped process.
 
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -11,11 +11,20 @@ use rustix::io::Errno;
 use super::STORE;
 use super::fault::{failed, shown};
 use crate::data::{Error, Result};
+use crate::rule::Clock;
 
 /// How long such a lock may be taken before it is believed to be a stopped process's.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long one is tried for that was believed so before, and has not come yet.
+const BRIEFLY: Duration = Duration::from_millis(100);
 /// How often it is tried before we stand in the kernel's queue for it.
 const TRIES: usize = 6;
+
+/// Locks that a thread of ours stands in the queue for though its caller has gone; one element a thread.
+static GIVEN_UP: Mutex<Vec<Inode>> = Mutex::new(Vec::new());
+
+/// Device, in two numbers, and inode.
+type Inode = (u32, u32, u64);
 
 /// Takes alone a lock that others hold for microseconds.
 ///
@@ -24,7 +33,9 @@ const TRIES: usize = 6;
 ///
 /// # Errors
 ///
-/// `Unavailable` if somebody keeps it for seconds: a process that was stopped at that very point.
+/// `Unavailable` if somebody keeps it for seconds: a process that was stopped at that very point. The thread
+/// stays in the queue then, and unlocks the descriptor when the lock comes: never lock with it again, open
+/// the file anew. Until then others who want the lock are refused soon, and send no thread.
 pub(super) fn take(fd: &OwnedFd, path: &Path) -> Result<()> {
     for _ in 0..TRIES {
         if try_take(fd, FlockOperation::NonBlockingLockExclusive, path)? {
@@ -32,10 +43,24 @@ pub(super) fn take(fd: &OwnedFd, path: &Path) -> Result<()> {
         }
         std::thread::yield_now();
     }
+    let stat = rustix::fs::fstat(fd).map_err(|e| failed("look at", path, e))?;
+    let device = stat.st_dev;
+    let inode = (
+        rustix::fs::major(device),
+        rustix::fs::minor(device),
+        stat.st_ino,
+    );
+    if given_up().contains(&inode) {
+        return try_briefly(fd, path);
+    }
     let shared = fd
         .try_clone()
         .map_err(|e| Error::unavailable(STORE, "too many files are open").because(e))?;
-    let queue = Arc::new(Queue::default());
+    let queue = Arc::new(Queue {
+        inode,
+        state: Mutex::default(),
+        changed: Condvar::new(),
+    });
     let thread = Arc::clone(&queue);
     std::thread::Builder::new()
         .name("monban-door".to_owned())
@@ -44,20 +69,41 @@ pub(super) fn take(fd: &OwnedFd, path: &Path) -> Result<()> {
     match queue.wait(LIMIT) {
         Some(Ok(())) => Ok(()),
         Some(Err(errno)) => Err(failed("lock", path, errno)),
-        None => Err(Error::unavailable(
-            STORE,
-            format!(
-                "another process keeps {} locked, which takes microseconds unless it is stopped; \
-                 find it (`lslocks`, `fuser`), and let it go on or end it",
-                shown(path)
-            ),
-        )),
+        None => Err(kept(path)),
     }
 }
 
+fn try_briefly(fd: &OwnedFd, path: &Path) -> Result<()> {
+    let clock = Clock::system();
+    let began = clock.now();
+    while clock.now().since(began) < BRIEFLY {
+        std::thread::sleep(Duration::from_millis(1));
+        if try_take(fd, FlockOperation::NonBlockingLockExclusive, path)? {
+            return Ok(());
+        }
+    }
+    Err(kept(path))
+}
+
+fn kept(path: &Path) -> Error {
+    Error::unavailable(
+        STORE,
+        format!(
+            "another process keeps {} locked, which takes microseconds unless it is stopped; \
+             find it (`lslocks`, `fuser`), and let it go on or end it",
+            shown(path)
+        ),
+    )
+}
+
+fn given_up() -> MutexGuard<'static, Vec<Inode>> {
+    GIVEN_UP.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What the thread in the queue and the caller tell each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
+    inode: Inode,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -78,6 +124,10 @@ impl Queue {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*state, State::Abandoned) {
             let _ = rustix::fs::flock(fd, FlockOperation::Unlock);
+            let mut all = given_up();
+            if let Some(at) = all.iter().position(|inode| *inode == self.inode) {
+                all.swap_remove(at);
+            }
         } else {
             *state = State::Served(served);
             self.changed.notify_one();
@@ -92,7 +142,10 @@ impl Queue {
             .unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *state, State::Abandoned) {
             State::Served(served) => Some(served),
-            State::Waiting | State::Abandoned => None,
+            State::Waiting | State::Abandoned => {
+                given_up().push(self.inode); // with the state locked: the thread takes it away again
+                None
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ use super::record::{Content, Record, State};
 use crate::data::{ClaimId, Entry, EntryId, Key, Mode, Result, Standing};
 
 /// The live claims of all keys that begin with `prefix`.
+///
+/// A key whose line is refused is left out, so that it hides no other; it is an error if `prefix` is that key.
 pub(super) fn inspect(dir: &Dir, prefix: &[u8]) -> Result<Vec<Entry>> {
     let locks = kernel::locks();
     let mut all = BTreeMap::new();
@@ -24,8 +26,13 @@ pub(super) fn inspect(dir: &Dir, prefix: &[u8]) -> Result<Vec<Entry>> {
             continue;
         };
         if key.as_bytes().starts_with(prefix) {
-            let entries = of_key(dir, &key, &name, &lock, &locks)?;
-            all.insert(key, entries);
+            match of_key(dir, &key, &name, &lock, &locks) {
+                Ok(entries) => _ = all.insert(key, entries),
+                Err(error) if error.is_transient() || key.as_bytes() == prefix => {
+                    return Err(error.of_key(&key));
+                }
+                Err(_) => {}
+            }
         }
     }
     Ok(all.into_values().flatten().collect())

@@ -115,7 +115,8 @@ fn insist(dir: &Dir, name: &Name, claim: &Claim, lock: &mut LockFile) -> Result<
 fn conclude(dir: &Dir, name: &Name, claim: &Claim, lock: LockFile, taken: Taken) -> Result<Passed> {
     match taken {
         Taken::Ours(spot, _) => {
-            let held = hold_alone(dir, name, claim, lock, spot)?;
+            let fence = note_alone(dir, name, claim, &lock, &spot)?;
+            let held = hold_alone(name, lock, spot, fence);
             Ok(Passed::Done(granted(held)))
         }
         Taken::Replaced => Ok(Passed::Again),
@@ -138,28 +139,32 @@ pub(super) fn granted(held: Held) -> Outcome {
     )
 }
 
-/// Makes a lock that was just taken alone into a grant; lets go of it if that fails.
-pub(super) fn hold_alone(
+/// Draws the fence of a lock that was just taken alone, and notes who has it; lets go of it if that fails.
+pub(super) fn note_alone(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    lock: LockFile,
-    spot: Spot,
-) -> Result<Held> {
+    lock: &LockFile,
+    spot: &Spot,
+) -> Result<Fence> {
     let noted = dir.counter.next(dir).and_then(|fence| {
         let record = record_of(dir, name, claim, State::Held, Some(fence));
-        lock.write(&spot, &record).map(|()| fence)
+        lock.write(spot, &record).map(|()| fence)
     });
-    let fence = noted.inspect_err(|_| lock.unlock())?;
-    Ok(Held {
+    noted.inspect_err(|_| lock.unlock())
+}
+
+/// Makes a lock that was taken alone, and noted, into a grant.
+pub(super) fn hold_alone(name: &Name, lock: LockFile, spot: Spot, fence: Fence) -> Held {
+    Held {
         name: name.clone(),
-        mode: claim.mode,
+        mode: Mode::Exclusive,
         lock,
         how: How::Alone(spot),
         fence: Some(fence),
         seat: None,
         lent: false,
-    })
+    }
 }
 
 /// Joins the line of a key to take it alone.
@@ -185,7 +190,11 @@ fn beside(dir: &Dir, name: &Name, claim: &Claim) -> Result<Outcome> {
         }
         check_capacity(claim, &alive)?;
         let ticket = ticket(places);
-        if let Some(share) = share(dir, name, claim, &alive)? {
+        let others = Others {
+            ahead: &alive,
+            behind: &[],
+        };
+        if let Some(share) = share(dir, name, claim, others)? {
             return Ok(Entry::Holds(ticket, Box::new(share)));
         }
         match claim.if_busy {
@@ -322,15 +331,24 @@ impl Share {
     }
 }
 
-/// Takes a share or permits behind these, with the door shut; `None` if they do not fit, or the lock is
+/// The living ones of a line, as one claim sees them.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    /// Whoever must fit with it.
+    pub(super) ahead: &'a [Place],
+    /// Some may hold: who finds room beside all that wait need not wait until they have looked.
+    pub(super) behind: &'a [Place],
+}
+
+/// Takes a share or permits among these, with the door shut; `None` if they do not fit, or the lock is
 /// taken, or a linger keeps it.
 pub(super) fn share(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    ahead: &[Place],
+    others: Others<'_>,
 ) -> Result<Option<Share>> {
-    if !fits(claim.mode, ahead) {
+    if !fits(claim.mode, others.ahead) {
         return Ok(None);
     }
     for _ in 0..ROUNDS {
@@ -339,7 +357,7 @@ pub(super) fn share(
             Taken::Busy | Taken::Lingering(_) => return Ok(None),
             Taken::Replaced => {}
             Taken::Ours(spot, content) => {
-                let (fence, seat) = seated(dir, name, claim, ahead, (&lock, &spot, &content))
+                let (fence, seat) = seated(dir, name, claim, others, (&lock, &spot, &content))
                     .inspect_err(|_| lock.unlock())?;
                 return Ok(Some(Share { lock, fence, seat }));
             }
@@ -352,7 +370,7 @@ fn seated(
     dir: &Dir,
     name: &Name,
     claim: &Claim,
-    ahead: &[Place],
+    others: Others<'_>,
     (lock, spot, content): (&LockFile, &Spot, &Content),
 ) -> Result<(Option<Fence>, Option<u32>)> {
     if name.hashed && *content == Content::Empty {
@@ -363,9 +381,8 @@ fn seated(
         return Ok((None, None));
     };
     let taken = |seat| {
-        ahead
-            .iter()
-            .any(|p| p.standing == Standing::Holds(Some(seat)))
+        let mut all = others.ahead.iter().chain(others.behind);
+        all.any(|p| p.standing == Standing::Holds(Some(seat)))
     };
     let seat = (0..of).find(|seat| !taken(*seat));
     Ok((Some(dir.counter.next(dir)?), seat))

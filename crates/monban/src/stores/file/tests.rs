@@ -229,6 +229,54 @@ fn permits_are_counted_seated_and_served_in_order() {
 }
 
 #[test]
+fn a_waiter_that_looks_late_does_not_get_the_seat_of_one_behind_it() {
+    let world = World::new();
+    let (a, b) = (world.store(), world.store());
+    let all = queued("k", permits(3, 3));
+    granted(&a, &all);
+    let ahead = queued("k", permits(1, 3));
+    busy(&a, &ahead);
+    release(&a, &all);
+    // It fits beside the waiter, which has not looked again.
+    let behind = queued("k", permits(1, 3));
+    let taken = granted(&b, &behind).seat;
+    let seat = granted(&a, &ahead).seat;
+    assert!(seat.is_some() && taken.is_some());
+    assert_ne!(seat, taken);
+    release(&b, &behind);
+    let next = queued("k", permits(1, 3));
+    assert_eq!(granted(&b, &next).seat, taken);
+    release(&b, &next);
+    release(&a, &ahead);
+    assert_eq!(lines(&world), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_in_line_keeps_its_place_if_the_counter_cannot_be_had() {
+    let world = World::new();
+    let store = world.store();
+    let holder = alone("k");
+    granted(&store, &holder);
+    let first = queued("k", Mode::Exclusive);
+    busy(&store, &first);
+    let second = queued("k", Mode::Exclusive);
+    busy(&store, &second);
+    // As a process does that was stopped just there.
+    let counter = fs::File::open(world.file(".monban/fence")).unwrap();
+    counter.lock().unwrap();
+    release(&store, &holder);
+    let error = attempt(&store, &first).unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    drop(counter);
+    assert_eq!(busy(&store, &second).ahead, Some(1));
+    granted(&store, &first);
+    release(&store, &first);
+    granted(&store, &second);
+    release(&store, &second);
+    assert_eq!(lines(&world), Vec::<String>::new());
+}
+
+#[test]
 fn readers_share_and_a_writer_between_them_is_not_overtaken() {
     let world = World::new();
     let store = world.store();
@@ -353,6 +401,27 @@ fn those_who_hold_and_wait_are_shown_in_order() {
         now(a.evict(&all[1])),
         Err(Error::Unsupported { .. })
     ));
+}
+
+#[test]
+fn a_line_that_cannot_be_read_hides_no_other_key() {
+    let world = World::new();
+    let store = world.store();
+    for key in ["xx", "yy", "zz"] {
+        granted(&store, &alone(key));
+    }
+    let line = world.file(".monban/yy.line");
+    fs::create_dir(&line).unwrap();
+    fs::write(line.join("junk"), "").unwrap();
+    let keys = |prefix: &[u8]| {
+        let shown = now(store.inspect(prefix))?;
+        Ok(shown.iter().map(|entry| entry.key.to_string()).collect())
+    };
+    let all: Result<Vec<String>> = keys(b"");
+    assert_eq!(all.unwrap(), ["xx", "zz"]);
+    assert_eq!(keys(b"x").unwrap(), ["xx"]);
+    let text = keys(b"yy").unwrap_err().to_string();
+    assert!(text.contains("yy.line/junk"), "{text}");
 }
 
 #[test]
@@ -517,6 +586,55 @@ fn a_damaged_counter_or_line_or_linger_is_refused_and_never_counted_anew() {
             .contains("torn.lock")
     );
     assert!(Fence::after(Some(second), 0).is_some());
+}
+
+#[test]
+fn a_second_name_that_a_dead_process_left_on_the_counter_is_removed_and_no_other() {
+    let world = World::new();
+    let store = world.store();
+    let take = |store: &FileStore| {
+        let claim = alone("k");
+        let attempt = attempt(store, &claim);
+        release(store, &claim);
+        attempt
+    };
+    take(&store).unwrap();
+    let counter = world.file(".monban/fence");
+    let draft = world.file(".monban/fence.0123456789abcdef");
+    for store in [&store, &world.store()] {
+        fs::hard_link(&counter, &draft).unwrap();
+        take(store).unwrap();
+        assert!(!draft.exists());
+    }
+    fs::write(&draft, "of a process that is writing it").unwrap();
+    for name in [".monban/fence.0123456789abcdeg", "x.lock"] {
+        let odd = world.file(name);
+        fs::hard_link(&counter, &odd).unwrap();
+        assert!(take(&store).unwrap_err().to_string().contains("hard links"));
+        fs::remove_file(&odd).unwrap();
+    }
+    assert!(draft.exists(), "another file is not touched");
+    take(&store).unwrap();
+}
+
+#[test]
+fn the_first_claims_in_a_fresh_directory_are_all_granted() {
+    for _ in 0..30 {
+        let world = World::new();
+        world.store();
+        let start = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for at in 0..8 {
+                let (world, start) = (&world, &start);
+                scope.spawn(move || {
+                    let store = world.store();
+                    start.wait();
+                    granted(&store, &alone(&format!("k{at}")));
+                });
+            }
+        });
+        assert_eq!(lines(&world), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use rustix::fd::AsFd;
 
 use super::dir::{self, Dir};
-use super::line::{Place, Standing};
+use super::line::{Line, Place, Standing};
 use super::lockfile::{LockFile, Spot, Taken, record_of};
 use super::name::Name;
 use super::record::State;
 use super::sight::{Search, Sight};
-use super::slot::{Held, Member, Slot, Target, Waiting};
-use super::take::{Outcome, Share, first, fits, granted, hold_alone, share, unsettled};
+use super::slot::{Member, Slot, Target, Waiting};
+use super::take::{
+    Others, Outcome, Share, first, fits, granted, hold_alone, note_alone, share, unsettled,
+};
 use super::wake::{Changed, Kind, Watch};
 use crate::contract::{Attempt, Busy};
-use crate::data::{Claim, Mode, Result};
+use crate::data::{Claim, Fence, Mode, Result};
 
 /// How often a look is repeated since whom to watch has changed; the net is under the rest.
 const MOST_ARMINGS: usize = 16;
@@ -29,11 +31,14 @@ pub(super) fn again(
 ) -> (Result<Attempt>, Option<Slot>) {
     match look(dir, claim, &mut waiting) {
         Ok(Looked::Busy(busy)) => (Ok(Attempt::Busy(busy)), Some(Slot::Waiting(waiting))),
-        Ok(Looked::Ours(spot)) => apart(promote_alone(dir, claim, *waiting, spot).map(granted)),
-        Ok(Looked::Shared(share)) => apart(Ok(granted(promote_beside(claim, *waiting, share)))),
+        Ok(Looked::Ours(spot, fence)) => apart(promote_alone(dir, *waiting, spot, fence)),
+        Ok(Looked::Shared(share)) => apart(promote_beside(claim, *waiting, share)),
         Ok(Looked::Removed) => {
             waiting.member.leave(dir, &waiting.name);
-            apart(first(dir, claim))
+            match first(dir, claim) {
+                Ok(outcome) => apart(outcome),
+                Err(error) => (Err(error), None),
+            }
         }
         Err(error) if error.is_transient() => (Err(error), Some(Slot::Waiting(waiting))),
         Err(error) => {
@@ -43,16 +48,13 @@ pub(super) fn again(
     }
 }
 
-fn apart(outcome: Result<Outcome>) -> (Result<Attempt>, Option<Slot>) {
-    match outcome {
-        Ok((attempt, slot)) => (Ok(attempt), slot),
-        Err(error) => (Err(error), None),
-    }
+fn apart((attempt, slot): Outcome) -> (Result<Attempt>, Option<Slot>) {
+    (Ok(attempt), slot)
 }
 
 enum Looked {
     Busy(Busy),
-    Ours(Spot),
+    Ours(Spot, Fence),
     Shared(Share),
     /// The claim file was removed by hand.
     Removed,
@@ -73,7 +75,7 @@ fn look(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Looked> {
         };
         let blocked = match examined {
             Examined::Blocked(blocked) => blocked,
-            Examined::Ours(spot) => return Ok(Looked::Ours(spot)),
+            Examined::Ours(spot, fence) => return Ok(Looked::Ours(spot, fence)),
             Examined::Shared(share) => return Ok(Looked::Shared(share)),
             Examined::Removed => return Ok(Looked::Removed),
         };
@@ -93,7 +95,7 @@ struct Blocked {
 
 enum Examined {
     Blocked(Blocked),
-    Ours(Spot),
+    Ours(Spot, Fence),
     Shared(Share),
     /// The claim file was removed by hand.
     Removed,
@@ -102,11 +104,25 @@ enum Examined {
 /// Those ahead of a place in its line; `None` if the place itself is gone.
 fn ahead_of(member: &Member) -> Result<Option<Vec<Place>>> {
     let mut places = member.line.places()?;
-    let at = places.iter().position(|p| p.id == member.place.id);
-    Ok(at.map(|at| {
+    Ok(position(member, &places).map(|at| {
         places.truncate(at);
         places
     }))
+}
+
+fn position(member: &Member, places: &[Place]) -> Option<usize> {
+    places.iter().position(|p| p.id == member.place.id)
+}
+
+/// Those of them who live; the files of the others are removed. With the door shut.
+fn living(line: &Line, places: Vec<Place>) -> Result<Vec<Place>> {
+    let mut alive = Vec::with_capacity(places.len());
+    for place in places {
+        if line.is_alive_or_removed(&place)? {
+            alive.push(place);
+        }
+    }
+    Ok(alive)
 }
 
 /// Looks from within the line whether the key can be taken alone: only from its head.
@@ -133,7 +149,10 @@ fn take_at_head(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exami
     let name = waiting.name.clone();
     loop {
         let sight = match waiting.lock.take(dir, &name, claim)? {
-            Taken::Ours(spot, _) => return Ok(Examined::Ours(spot)),
+            Taken::Ours(spot, _) => {
+                let fence = note_alone(dir, &name, claim, &waiting.lock, &spot)?;
+                return Ok(Examined::Ours(spot, fence));
+            }
             Taken::Replaced => {
                 waiting.lock = LockFile::open(dir, &name)?;
                 waiting.watches.clear();
@@ -150,20 +169,24 @@ fn take_at_head(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exami
 /// Looks from within the line, with its door shut, whether a share or permits fit.
 fn examine_beside(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Examined> {
     let name = waiting.name.clone();
+    if !waiting.member.line.mend()? {
+        return Ok(Examined::Removed);
+    }
     let line = &waiting.member.line;
     let Some(_door) = line.shut_door()? else {
         return Ok(Examined::Removed);
     };
-    let Some(all) = ahead_of(&waiting.member)? else {
+    let mut ahead = line.places()?;
+    let Some(at) = position(&waiting.member, &ahead) else {
         return Ok(Examined::Removed);
     };
-    let mut ahead = Vec::with_capacity(all.len());
-    for place in all {
-        if line.is_alive_or_removed(&place)? {
-            ahead.push(place);
-        }
-    }
-    if let Some(share) = share(dir, &name, claim, &ahead)? {
+    let behind = living(line, ahead.split_off(at).split_off(1))?;
+    let ahead = living(line, ahead)?;
+    let others = Others {
+        ahead: &ahead,
+        behind: &behind,
+    };
+    if let Some(share) = share(dir, &name, claim, others)? {
         return match mark(&waiting.member, dir, &name, claim, &share) {
             Ok(()) => Ok(Examined::Shared(share)),
             Err(error) => {
@@ -201,19 +224,16 @@ fn mark(member: &Member, dir: &Dir, name: &Name, claim: &Claim, share: &Share) -
     member.line.promote(&member.place, &to)
 }
 
-fn promote_beside(claim: &Claim, waiting: Waiting, share: Share) -> Held {
+fn promote_beside(claim: &Claim, waiting: Waiting, share: Share) -> Outcome {
     let mut member = waiting.member;
     member.place.standing = Standing::Holds(share.seat);
-    share.hold(&waiting.name, claim, member)
+    granted(share.hold(&waiting.name, claim, member))
 }
 
-fn promote_alone(dir: &Dir, claim: &Claim, waiting: Waiting, spot: Spot) -> Result<Held> {
-    let Waiting {
-        name, member, lock, ..
-    } = waiting;
-    let held = hold_alone(dir, &name, claim, lock, spot);
-    member.leave(dir, &name);
-    held
+fn promote_alone(dir: &Dir, waiting: Waiting, spot: Spot, fence: Fence) -> Outcome {
+    let held = hold_alone(&waiting.name, waiting.lock, spot, fence);
+    waiting.member.leave(dir, &waiting.name);
+    granted(held)
 }
 
 impl Waiting {

@@ -196,8 +196,14 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         handle, options, ..
     } = request;
     let asking = ask(&handle, &claim, &options, &mut gate);
-    // A limit of zero is one try, which takes as long as the store does.
-    let limit = until.filter(|until| *until > started);
+    // A limit of zero is one try, which may take as long as a grant could be of use.
+    let limit = until.map(|until| {
+        if until > started {
+            until
+        } else {
+            started.after(options.ttl)
+        }
+    });
     let first = match (engine.reach, limit) {
         (Reach::Remote, Some(until)) => tokio::select! {
             biased;

@@ -9,8 +9,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::proxy::{Plan, Proxy};
-use common::{Client, leave, leftovers, pause, run, server, sleeps_on, woken};
+use common::{Client, least_permissions, leave, leftovers, pause, run, server, sleeps_on, woken};
+use monban::Error;
 use monban::contract::{Attempt, Release, Renewal, Store};
+use monban::data::{Claim, Leave, Mode};
 use monban_testkit::{Persistence, RedisOptions, RedisServer};
 
 #[test]
@@ -349,5 +351,115 @@ fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
         client.releases(&waiter).await;
         assert_eq!(leftovers(&server), Vec::<String>::new());
         drop(watch);
+    });
+}
+
+/// The name of the sorted set that a key's line is in: it is there while somebody waits.
+async fn order_of(server: &RedisServer, client: &Client, key: &str) -> String {
+    let (held, waiter) = (client.exclusive(key), client.exclusive(key));
+    client.takes(&held).await;
+    drop(client.waits(&waiter).await);
+    let names = server.ask(&["KEYS", &format!("monban:*o:{key}")]).unwrap();
+    client.releases(&waiter).await;
+    client.releases(&held).await;
+    names.trim().to_owned()
+}
+
+async fn all_leave(client: &Client, claims: &[Claim]) -> Vec<Result<Release, Error>> {
+    let leaving = claims.iter().cloned().map(|claim| Leave {
+        claim,
+        linger: None,
+    });
+    client.store.release(&leaving.collect::<Vec<_>>()).await
+}
+
+#[test]
+fn a_key_that_is_spoilt_fails_its_own_claim_alone() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let order = order_of(&server, &client, "bad").await;
+        server.ask(&["SET", &order, "spoilt"]).unwrap();
+        for mode in [Mode::Exclusive, Mode::Shared] {
+            let batch = ["before", "bad", "after"].map(|key| client.claim(key, mode));
+            let mut answers = client.store.attempt(&batch).await;
+            assert!(
+                answers[1]
+                    .as_ref()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("overwritten")
+            );
+            for at in [0, 2] {
+                assert!(
+                    matches!(answers[at], Ok(Attempt::Granted(_))),
+                    "{mode:?} {answers:?}"
+                );
+            }
+            let renewed = client.store.renew(&batch).await;
+            assert!(renewed[1].is_err(), "{renewed:?}");
+            for at in [0, 2] {
+                assert!(
+                    matches!(renewed[at], Ok(Renewal::Kept)),
+                    "{mode:?} {renewed:?}"
+                );
+            }
+            answers.clear();
+            let left = all_leave(&client, &batch).await;
+            assert!(left[1].is_err(), "{left:?}");
+            for at in [0, 2] {
+                assert!(matches!(left[at], Ok(Release::Done)), "{mode:?} {left:?}");
+            }
+            assert_eq!(leftovers(&server), [order.as_str()], "{mode:?}");
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_forbidden_fails_its_own_claim_alone() {
+    run(async {
+        let server = server();
+        least_permissions(&server, "~app:*");
+        let url = format!("redis://monban:least@127.0.0.1:{}", server.port());
+        let client = Client::at(&url).await;
+        for mode in [Mode::Exclusive, Mode::Shared] {
+            let batch = ["app:a", "other", "app:b"].map(|key| client.claim(key, mode));
+            server.ask(&["SCRIPT", "FLUSH"]).unwrap();
+            let answers = client.store.attempt(&batch).await;
+            let refused = answers[1].as_ref().unwrap_err();
+            assert!(refused.to_string().contains("may not"), "{refused}");
+            for at in [0, 2] {
+                assert!(
+                    matches!(answers[at], Ok(Attempt::Granted(_))),
+                    "{mode:?} {answers:?}"
+                );
+            }
+            let renewed = client.store.renew(&batch).await;
+            assert!(matches!(renewed[0], Ok(Renewal::Kept)), "{renewed:?}");
+            assert!(matches!(renewed[2], Ok(Renewal::Kept)), "{renewed:?}");
+            let left = all_leave(&client, &batch).await;
+            assert!(matches!(left[0], Ok(Release::Done)), "{left:?}");
+            assert!(matches!(left[2], Ok(Release::Done)), "{left:?}");
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_batch_of_any_size_is_carried_out() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let batch: Vec<Claim> = (0..9_000)
+            .map(|at| client.exclusive(&format!("k{at}")))
+            .collect();
+        let answers = client.store.attempt(&batch).await;
+        let granted = |answer: &Result<Attempt, Error>| matches!(answer, Ok(Attempt::Granted(_)));
+        assert!(answers.iter().all(granted), "{:?}", answers[0]);
+        let kept = client.store.renew(&batch).await;
+        assert!(kept.iter().all(|one| matches!(one, Ok(Renewal::Kept))));
+        let left = all_leave(&client, &batch).await;
+        assert!(left.iter().all(|one| matches!(one, Ok(Release::Done))));
+        assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }

@@ -7,6 +7,7 @@
 --          { 0, ahead, head (1 or 0), held (1 or 0), value, ms until it may be free or -1, µs now, a first holder }
 --          { 2, the other capacity }
 --          { 3 } this claim asked in another mode before
+--          { 4, what went wrong }
 
 -- The capacity that others use the key with, if it is another one.
 local function clash(value, order, of)
@@ -91,8 +92,9 @@ while first <= total do
   local spec = ARGV[shared + 2]
   local member = id .. ':' .. string.sub(spec, 2) .. ARGV[shared]
   local order = KEYS[1 + total + first]
-  reply[first] = attempt(KEYS[1], KEYS[1 + first], order, expiry_of(order),
+  local fine, answer = pcall(attempt, KEYS[1], KEYS[1 + first], order, expiry_of(order),
     id, member, tonumber(ARGV[shared + 1]), string.sub(spec, 1, 1) == '+')
+  reply[first] = fine and answer or failed(answer)
   first = first + 1
 end
 return reply

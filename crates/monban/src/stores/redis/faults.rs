@@ -24,6 +24,11 @@ pub(super) fn of(error: RedisError, server: &str) -> Error {
     base.because(error)
 }
 
+/// The error for words of the server that a script has caught.
+pub(super) fn caught(said: &[u8], server: &str) -> Error {
+    said_by_server(&String::from_utf8_lossy(said), server)
+}
+
 /// The error as it came: the library has names of its own for the server's first word.
 fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
@@ -81,7 +86,11 @@ fn said_by_server(said: &str, server: &str) -> Error {
 
 /// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
 pub(super) fn is_replica(error: &RedisError) -> bool {
-    let said = words(error);
+    is_of_replica(&words(error))
+}
+
+/// As [`is_replica`], for the words alone.
+pub(super) fn is_of_replica(said: &str) -> bool {
     said.contains("READONLY") || said.contains("MASTERDOWN")
 }
 

@@ -126,6 +126,35 @@ impl Hub {
         Err(faults::garbled(&link.name))
     }
 
+    /// Runs a script for several commands in one write; each has an answer, or a refusal, of its own.
+    pub(super) async fn run_each(
+        &self,
+        link: &Arc<Link>,
+        script: &Script,
+        commands: &[Cmd],
+        watching: bool,
+        within: Duration,
+    ) -> Result<Vec<Result<Value>>> {
+        let step = if watching && link.pushes { 2 } else { 1 };
+        let mut all = pipe();
+        for command in commands {
+            if step == 2 {
+                all.cmd("CLIENT").arg("CACHING").arg("YES");
+            }
+            all.add_command(command.clone());
+        }
+        for _ in 0..2 {
+            let answers = self.noticing(link, link.pipeline(&all, within).await)?;
+            let answers = answers.into_iter().skip(step - 1).step_by(step);
+            let answers: Vec<Value> = answers.collect();
+            if !answers.iter().any(is_forgotten) {
+                return Ok(answers.into_iter().map(|each| link.checked(each)).collect());
+            }
+            self.noticing(link, link.call(&script.load(), within).await)?;
+        }
+        Err(faults::garbled(&link.name))
+    }
+
     /// A connection that did not answer is looked at.
     fn noticing<T>(&self, link: &Arc<Link>, answer: Result<T>) -> Result<T> {
         if answer.as_ref().is_err_and(Error::is_transient) {

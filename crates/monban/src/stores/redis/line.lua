@@ -71,6 +71,9 @@ local function tell(what, member, more)
   redis.call('PUBLISH', 'monban:' .. string.sub(member, 1, 16), what .. string.sub(member, 1, 48) .. (more or ''))
 end
 
+-- What a script answers for a claim that could not be looked after. The other claims of the batch are.
+local function failed(why) return { 4, type(why) == 'table' and why.err or tostring(why) } end
+
 -- Side keys outlive their last member a little, so that a line of the dead does not stay for ever.
 local function keep(order, expiry, ttl)
   ttl = tonumber(ttl) + 1000

@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::address::Address;
 use super::server::{self, Server};
 use super::{faults, scripts, tls};
-use crate::data::{ProcessId, Result, duration_text};
+use crate::data::{Error, ProcessId, Result, duration_text};
 
 /// How long making a connection may take, name resolution and TLS included.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -212,6 +212,14 @@ impl Link {
             }
             value => Ok(value),
         }
+    }
+
+    /// The error for what a script says went wrong with one claim.
+    pub(super) fn caught(&self, said: &[u8]) -> Error {
+        if faults::is_of_replica(&String::from_utf8_lossy(said)) {
+            self.close();
+        }
+        faults::caught(said, &self.name)
     }
 
     /// Makes sure that what is published to this process arrives here, before anything can be.

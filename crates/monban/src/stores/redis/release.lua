@@ -3,7 +3,7 @@
 -- An exclusive holder: the key is deleted, or lingers. A waiter, a share, permits: the member leaves. Then time passes,
 -- which hands the key to the head of the line. What follows the deletion may fail for want of memory: the release has
 -- happened all the same, and the head is granted when it asks again.
--- Answer: for each claim 1 (was there) or 0.
+-- Answer: for each claim 1 (was there), 0, or { 4, what went wrong }.
 local function release(counter, key, order, expiry, mine, member, linger)
   local value = read(key)
   if value and string.sub(value, 6, 54) == string.sub(mine, 6) then
@@ -38,6 +38,8 @@ for claim = 1, total do
   local mine = ARGV[at]
   local member = string.sub(mine, 6, 54) .. ARGV[shared]
   local order = KEYS[1 + total + claim]
-  reply[claim] = release(KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member, tonumber(ARGV[shared + 1]))
+  local fine, answer = pcall(release, KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member,
+    tonumber(ARGV[shared + 1]))
+  reply[claim] = fine and answer or failed(answer)
 end
 return reply

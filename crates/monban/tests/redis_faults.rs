@@ -12,8 +12,10 @@ use common::proxy::{Plan, Proxy};
 use common::{Client, least_permissions, leave, leftovers, pause, run, server, sleeps_on, woken};
 use monban::Error;
 use monban::contract::{Attempt, Release, Renewal, Store};
-use monban::data::{Claim, Leave, Mode};
+use monban::data::{Claim, Leave, Mode, Standing};
 use monban_testkit::{Persistence, RedisOptions, RedisServer};
+
+const ONE: Mode = Mode::Permits { n: 1, of: 1 };
 
 #[test]
 fn a_restart_without_data_loses_the_lock_and_the_holder_hears_of_it() {
@@ -337,20 +339,62 @@ fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
         let error = client.ask(&client.exclusive("other")).await.unwrap_err();
         assert!(error.to_string().contains("maxmemory"), "{error}");
         assert_eq!(client.renews(&held).await, Renewal::Kept);
-        // A waiter's place is more memory in the eyes of the server: it is told, and asks again later.
-        let refused = client
-            .store
-            .renew(std::slice::from_ref(&waiter))
-            .await
-            .pop()
-            .unwrap();
-        assert!(refused.unwrap_err().to_string().contains("maxmemory"));
+        // A waiter's place is no more memory than it was.
+        assert_eq!(client.renews(&waiter).await, Renewal::Kept);
+        drop(client.waits(&waiter).await);
         assert_eq!(client.releases(&held).await, Release::Done);
         server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
         client.takes(&waiter).await;
         client.releases(&waiter).await;
         assert_eq!(leftovers(&server), Vec::<String>::new());
         drop(watch);
+    });
+}
+
+#[test]
+fn a_full_server_lets_shares_permits_and_their_line_go_on() {
+    run(async {
+        for (holds, waits) in [
+            (Mode::Shared, Mode::Exclusive),
+            (ONE, ONE),
+            (ONE, Mode::Exclusive),
+        ] {
+            let server = server();
+            let client = Client::of(&server).await;
+            let (held, waiter) = (client.claim("k", holds), client.claim("k", waits));
+            let granted = client.takes(&held).await;
+            drop(client.waits(&waiter).await);
+            server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+            for _ in 0..2 {
+                assert_eq!(client.renews(&held).await, Renewal::Kept, "{holds:?}");
+                assert_eq!(client.renews(&waiter).await, Renewal::Kept, "{waits:?}");
+                assert_eq!(client.takes(&held).await.fence, granted.fence);
+                drop(client.waits(&waiter).await);
+            }
+            let newcomer = leave(client.claim("other", holds));
+            assert!(client.ask(&newcomer).await.is_err());
+            assert_eq!(client.releases(&held).await, Release::Done);
+            client.takes(&waiter).await;
+            assert_eq!(client.releases(&waiter).await, Release::Done);
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_full_server_lets_an_answer_be_asked_for_again_and_a_claim_linger() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let claim = client.exclusive("k");
+        let fence = client.fence(&claim).await;
+        server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+        assert_eq!(client.fence(&claim).await, fence);
+        let linger = Some(Duration::from_secs(5));
+        let left = client.store.release(&[Leave { claim, linger }]).await;
+        assert!(matches!(left[0], Ok(Release::Done)), "{left:?}");
+        let shown = client.store.inspect(b"k").await.unwrap();
+        assert_eq!(shown[0].standing, Standing::Lingering);
     });
 }
 

@@ -51,7 +51,13 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
   end
   local was = head(order)
   local dies = redis.call('ZSCORE', expiry, member)
-  if dies and tonumber(dies) <= now then leave(key, order, expiry, value, member) end
+  if dies and tonumber(dies) <= now then
+    leave(key, order, expiry, value, member)
+  elseif dies then
+    -- A full server refuses no write of a script that has written before, and never refuses PEXPIRE: so it takes no
+    -- newcomer, and whoever is in line keeps the place and is granted when the time comes.
+    redis.call('PEXPIRE', expiry, text(math.max(redis.call('PTTL', expiry), ttl + 1000)))
+  end
   local more
   value, more = settle(counter, key, order, expiry, member, was)
   if kind(value) == 'mb1x:' and string.sub(value, 6, 53) == id then

@@ -23,10 +23,11 @@ local function renew(key, order, mine, rest, ttl)
   local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
   local marked = value and string.sub(value, 1, 5) == 'mb1m:'
   if not (score and dies and dies > now and (score > 0 or marked)) then return 0 end
-  redis.call('ZADD', expiry, string.format('%.0f', now + ttl), member)
+  -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.
   for _, side in ipairs({ order, expiry }) do
-    if redis.call('PTTL', side) < ttl + 1000 then redis.call('PEXPIRE', side, ttl + 1000) end
+    redis.call('PEXPIRE', side, math.max(redis.call('PTTL', side), ttl + 1000))
   end
+  redis.call('ZADD', expiry, string.format('%.0f', now + ttl), member)
   if score < 0 and redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
   return 1
 end

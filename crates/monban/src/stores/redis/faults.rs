@@ -53,7 +53,8 @@ fn said_by_server(said: &str, server: &str) -> Error {
             printable(said)
         ))
     } else if has("READONLY") {
-        rejected(replica(server))
+        // It was the primary when the connection was made: soon there will be another one.
+        unavailable(replica(server))
     } else if has("LOADING") {
         unavailable(format!("{server} is still loading its data"))
     } else if has("max number of clients") {
@@ -155,7 +156,6 @@ mod tests {
             "NOAUTH: Authentication required.",
             "NOPERM: this user has no permissions to run the 'eval' command",
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
-            "READONLY: You can't write against a read only replica.",
             "ERR The user executing the script can't run this command or subcommand script: d5",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
@@ -164,6 +164,7 @@ mod tests {
         }
         for said in [
             "LOADING: Redis is loading",
+            "READONLY: You can't write against a read only replica.",
             "ERR: max number of clients reached",
             "BUSY: Redis is busy",
             "?",

@@ -11,6 +11,7 @@ use super::address::Address;
 use super::faults;
 use super::link::{Link, OnPush};
 use super::scripts::Script;
+use super::server::Time;
 use super::watches::{Look, Watches};
 use crate::data::{Error, Result};
 use crate::rule::backoff;
@@ -50,7 +51,7 @@ impl Hub {
 
     /// Connects for the first time.
     pub(super) async fn open(&self) -> Result<Arc<Link>> {
-        let link = Arc::new(Link::open(&self.address, &self.on_push()).await?);
+        let link = Arc::new(Link::open(&self.address, &self.on_push(), Time::First).await?);
         self.state.send_replace(State::Up(Arc::clone(&link)));
         Ok(link)
     }
@@ -188,7 +189,7 @@ impl Hub {
     /// server, and be carried out after a release: so the old one is ended there before the new one is used. Without
     /// the permission for that, a claim that nobody wants may stay for one TTL.
     async fn reconnect(&self, old: &Link) -> Result<Link> {
-        let link = Link::open(&self.address, &self.on_push()).await?;
+        let link = Link::open(&self.address, &self.on_push(), Time::Again).await?;
         if let Some(client) = old.server.client
             && link.server.run == old.server.run
         {

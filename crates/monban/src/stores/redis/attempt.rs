@@ -21,15 +21,22 @@ const POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>> {
     let mut answers: Vec<Option<Result<Attempt>>> = claims.iter().map(|_| None).collect();
+    let mut fresh = vec![false; claims.len()];
     let mut sent = Vec::with_capacity(claims.len());
     for (at, claim) in claims.iter().enumerate() {
         match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
-            Ok(()) => sent.push(at),
+            Ok(new) => {
+                sent.push(at);
+                fresh[at] = new;
+            }
             Err(error) => answers[at] = Some(Err(error)),
         }
     }
     if !sent.is_empty() {
         for (at, answer) in sent.iter().zip(ask(hub, claims, &sent).await) {
+            if answer.is_err() && fresh[*at] {
+                hub.watches.forget(&claims[*at].id);
+            }
             answers[*at] = Some(answer.map_err(|error| error.of_key(&claims[*at].key)));
         }
     }

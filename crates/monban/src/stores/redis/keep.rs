@@ -1,5 +1,8 @@
 //! Keeping and leaving.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use redis::{Cmd, Value};
 
 use super::batch::{self, Batch, Fence, Orders};
@@ -78,7 +81,7 @@ fn renew_command(claims: &[&Claim]) -> Cmd {
     batch.command()
 }
 
-pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>> {
+pub(super) async fn release(hub: &Arc<Hub>, leaving: &[Leave]) -> Vec<Result<Release>> {
     if leaving.is_empty() {
         return Vec::new();
     }
@@ -100,7 +103,7 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
     };
     answer(&call, &sent, &mut answers).await;
     if hub.address.signal {
-        signal(hub, leaving).await;
+        signal(hub, leaving, &answers).await;
     }
     let release = |at: usize, answer| match answer {
         Some(Ok(true)) => Ok(Release::Done),
@@ -174,22 +177,35 @@ async fn answer(call: &Call<'_>, sent: &[usize], answers: &mut [Option<Result<bo
     }
 }
 
+/// How long a release waits for the signals to be taken: a process may end after its last release.
+const SIGNALLING: Duration = Duration::from_millis(100);
+
 /// Wakes the waiters of python-redis-lock, which sleep until they are told. Not telling them costs them time, so
-/// a failure here is not one of the release.
-async fn signal(hub: &Hub, leaving: &[Leave]) {
-    for leave in leaving {
-        let Some(name) = leave.claim.key.as_bytes().strip_prefix(b"lock:") else {
-            continue;
-        };
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(scripts::SIGNAL.hash()).arg(2);
-        command
-            .arg(leave.claim.key.as_bytes())
-            .arg([b"lock-signal:", name].concat());
-        if let Ok(link) = hub.link().await {
-            let _ = hub
-                .run(&link, &scripts::SIGNAL, &command, hub.address.timeout)
-                .await;
-        }
+/// a failure here is not one of the release, and one that takes long goes on beside it.
+async fn signal(hub: &Arc<Hub>, leaving: &[Leave], answers: &[Option<Result<bool>>]) {
+    let done = leaving.iter().zip(answers).filter_map(|(leave, answer)| {
+        let key = leave.claim.key.as_bytes();
+        let name = key.strip_prefix(b"lock:")?;
+        matches!(answer, Some(Ok(true))).then(|| signal_command(key, name))
+    });
+    let commands: Vec<Cmd> = done.collect();
+    if commands.is_empty() {
+        return;
     }
+    let hub = Arc::clone(hub);
+    let sent = tokio::spawn(async move {
+        if let Ok(link) = hub.link().await {
+            let within = hub.address.timeout;
+            let signals = hub.run_each(&link, &scripts::SIGNAL, &commands, false, within);
+            let _ = signals.await;
+        }
+    });
+    let _ = tokio::time::timeout(SIGNALLING, sent).await;
+}
+
+fn signal_command(key: &[u8], name: &[u8]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("EVALSHA").arg(scripts::SIGNAL.hash()).arg(2);
+    command.arg(key).arg([b"lock-signal:", name].concat());
+    command
 }

@@ -106,6 +106,18 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_has_just_stepped_down_is_no_reason_to_give_up() {
+        let mut server = Server::default();
+        let replica = GOOD.replace("role:master", "role:slave");
+        server.learn(Value::BulkString(replica.into_bytes()));
+        let address = Address::parse("redis://h").unwrap();
+        for (time, transient) in [(Time::First, false), (Time::Again, true)] {
+            let error = check(&server, &address, time).unwrap_err();
+            assert_eq!(error.is_transient(), transient, "{error}");
+        }
+    }
+
+    #[test]
     fn a_server_that_cannot_keep_the_promise_is_refused_with_the_reason() {
         assert!(judged(GOOD, "redis://h").is_ok());
         for (from, to, says) in [

@@ -539,6 +539,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_loss_is_told_when_it_is_read_twice_in_a_row() {
+        let watches = Arc::new(Watches::default());
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        let mut lost = watches.hold(claim.id).unwrap();
+        let held = format!("mb1x:{}:1:", claim.id);
+        for value in [None, Some(held.as_bytes()), Some(b"x".as_slice())] {
+            watches.read(&claim.id, value);
+            let early = tokio::time::timeout(Duration::from_millis(1), &mut lost);
+            assert!(early.await.is_err(), "told at once");
+        }
+        assert_eq!(watches.take(false).len(), 2, "each doubt is looked into");
+        watches.read(&claim.id, None);
+        assert!(is_ready(lost).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_claims_that_are_new_or_outside_the_line_are_forgotten_if_refused() {
+        let watches = Arc::new(Watches::default());
+        let mut claim = claim("k");
+        assert!(watches.ask(&claim).unwrap());
+        assert!(!watches.ask(&claim).unwrap(), "in line");
+        claim.if_busy = IfBusy::Leave;
+        assert!(watches.ask(&claim).unwrap());
+        let _lost = watches.hold(claim.id);
+        assert!(!watches.ask(&claim).unwrap(), "holding");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn messages_that_are_no_messages_do_no_harm() {
         let watches = Arc::new(Watches::default());
         let claim = claim("k");

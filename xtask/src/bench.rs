@@ -30,6 +30,21 @@ const BENCHES: &[Bench] = &[
         about: "the in-process keyed mutex beside other crates",
         cargo: &[&["run", "--release", "--package", "bench-keyed"]],
     },
+    Bench {
+        name: "redis",
+        about: "the Redis store beside other clients of Redis",
+        cargo: &[
+            &[
+                "build",
+                "--release",
+                "--package",
+                "interop",
+                "--package",
+                "bench-redis",
+            ],
+            &["run", "--release", "--package", "bench-redis"],
+        ],
+    },
 ];
 
 /// Runs the named measurements, or all.

@@ -6,6 +6,7 @@
 mod bench;
 mod ci;
 mod guarantees;
+mod interop;
 mod licences;
 mod services;
 mod shell;
@@ -54,6 +55,11 @@ const TASKS: &[Task] = &[
         name: "guarantees",
         usage: "[--check]   write GUARANTEES.md from the command, or compare it",
         run: guarantees::run,
+    },
+    Task {
+        name: "interop",
+        usage: "[--all]   other clients of Redis beside monban; with --all also those that are slow to bring",
+        run: interop::run,
     },
     Task {
         name: "bench",

@@ -34,18 +34,56 @@ pub(crate) struct Service {
 }
 
 /// Every service that a suite may need.
-pub(crate) const ALL: &[Service] = &[Service {
-    name: "redis",
-    packages: &["redis-server"],
-    program: (redis::SERVER, redis::PROGRAMS),
-    standard_port: 6379,
-    start: start_redis,
-}];
+pub(crate) const ALL: &[Service] = &[
+    Service {
+        name: "redis",
+        packages: &["redis-server"],
+        program: (redis::SERVER, redis::PROGRAMS),
+        standard_port: 6379,
+        start: start_redis,
+    },
+    Service {
+        name: "postgres",
+        packages: &["postgresql", "postgresql-client"],
+        program: (
+            "MONBAN_POSTGRES_SERVER",
+            &[
+                "postgres",
+                "/usr/lib/postgresql/15/bin/postgres",
+                "/usr/lib/postgresql/17/bin/postgres",
+            ],
+        ),
+        standard_port: 5432,
+        start: start_nothing,
+    },
+    Service {
+        name: "mariadb",
+        packages: &["mariadb-server-core", "mariadb-client-core"],
+        program: ("MONBAN_MARIADB_SERVER", &["mariadbd", "/usr/sbin/mariadbd"]),
+        standard_port: 3306,
+        start: start_nothing,
+    },
+    Service {
+        name: "sqlite",
+        packages: &["sqlite3"],
+        program: ("MONBAN_SQLITE", &["sqlite3"]),
+        standard_port: 0,
+        start: start_nothing,
+    },
+];
 
 /// A started server, stopped when dropped, and the variables that tell tests of it.
 pub(crate) struct Running {
     pub(crate) variables: Vec<(&'static str, String)>,
     _server: Box<dyn Any>,
+}
+
+/// What its tests start by themselves, or what is no server.
+fn start_nothing() -> io::Result<Running> {
+    Ok(Running {
+        variables: Vec::new(),
+        _server: Box::new(()),
+    })
 }
 
 fn start_redis() -> io::Result<Running> {

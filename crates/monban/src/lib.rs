@@ -6,12 +6,19 @@ pub mod contract;
 pub mod data;
 pub mod engine;
 pub mod faces;
+pub mod fenced;
 pub mod keyed;
 pub mod rule;
 pub mod stores;
 pub mod testing;
+#[cfg(feature = "tower")]
+pub mod web;
 
 pub use connect::all_guarantees;
-pub use data::{ClaimId, Claimant, Error, Fence, Key, Loss, Options, Result};
+pub use data::{ClaimId, Claimant, Error, Fence, Key, Loss, Options, Result, Token};
 pub use engine::{Acquire, BusyInfo, Lease, LeaseEvent, LeaseState, Locks, block_on};
-pub use faces::{Mutex, RwLock, Semaphore};
+pub use faces::{
+    AcquireAll, AllOf, Changes, Election, Interval, Leader, Leadership, LeaseSet, Mutex, Once,
+    Outcome, Owner, Reentrant, RwLock, Semaphore,
+};
+pub use fenced::Fenced;

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("faces", &["data", "rule", "contract", "engine"]),
     ("fenced", &["data"]),
+    ("web", &["data", "rule", "contract", "engine", "faces"]),
     (
         "testing",
         &[

@@ -44,6 +44,21 @@ pub enum Error {
         source: Option<Source>,
     },
 
+    /// It is ours, but not for as long as the next step needs. *Reaction: do not begin the step; renew the
+    /// lease, wait for its renewal, or take it anew.*
+    #[error(
+        "the lease on {key} can be relied on for {} only, {} are needed",
+        duration(*left),
+        duration(*needed)
+    )]
+    TooShort {
+        /// The key.
+        key: Key,
+        /// For how long it can be relied on.
+        left: Duration,
+        /// For how long it was to be relied on.
+        needed: Duration,
+    },
     /// The key is in use in a way that does not fit this call. *Reaction: fix the program.*
     #[error("{key} is in use differently: {what}")]
     Mismatch {

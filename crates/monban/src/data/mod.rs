@@ -12,6 +12,7 @@ mod key;
 mod mode;
 mod options;
 mod text;
+mod token;
 
 pub use claim::{Claim, IfBusy, Leave};
 pub use claimant::Claimant;
@@ -23,3 +24,4 @@ pub use key::Key;
 pub use mode::Mode;
 pub use options::{Options, Renewal as RenewalPolicy};
 pub use text::{duration as duration_text, printable};
+pub use token::Token;

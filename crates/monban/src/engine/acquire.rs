@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::ask::Parcel;
 use super::block::block_on;
 use super::core::{Engine, GateGuard, Handle};
 use super::hold::{Granted, Hold};
@@ -195,7 +196,9 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         handle, options, ..
     } = request;
     let asking = ask(&handle, &claim, &options, &mut gate);
-    let first = match (engine.reach, until) {
+    // A limit of zero is one try, which takes as long as the store does.
+    let limit = until.filter(|until| *until > started);
+    let first = match (engine.reach, limit) {
         (Reach::Remote, Some(until)) => tokio::select! {
             biased;
             first = asking => first?,
@@ -267,16 +270,26 @@ pub(super) async fn ask(
     gate: &mut Option<GateGuard>,
 ) -> Result<Asked> {
     let parcel = handle.engine.ask(claim).await?;
+    Ok(accepted(handle, claim, options, parcel, gate))
+}
+
+/// Opens the store's answer. No await in here: what the parcel brought belongs to this function.
+pub(super) fn accepted(
+    handle: &Arc<Handle>,
+    claim: &Claim,
+    options: &Options,
+    parcel: Parcel,
+    gate: &mut Option<GateGuard>,
+) -> Asked {
     let (sent, answer) = parcel.open();
-    // No await from here on: what the parcel brought belongs to this function.
-    Ok(match answer {
+    match answer {
         Ok(Attempt::Granted(grant)) => match accept(handle, claim, options, (sent, grant), gate) {
             Ok(lease) => Asked::Lease(lease),
             Err(error) => Asked::Failed(error),
         },
         Ok(Attempt::Busy(busy)) => Asked::Busy(busy),
         Err(error) => Asked::Failed(error),
-    })
+    }
 }
 
 /// Makes a lease of a grant, unless it came too late: a grant after its own deadline is none.

@@ -13,7 +13,8 @@ use super::hold::{End, Hold, lock};
 use super::keeper;
 use super::leave::Leaving;
 use super::schedule::{Look, Schedule};
-use crate::contract::{Guarantees, Reach, Store};
+use super::wait::woken;
+use crate::contract::{Guarantees, Reach, Store, Wake};
 use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Options, ProcessId, Result};
 use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
 use crate::rule::{Clock, Tick};
@@ -206,10 +207,16 @@ impl Engine {
 
     /// Completes at an instant of the clock, on any executor.
     pub(crate) async fn sleep_until(self: &Arc<Self>, at: Tick) -> Result<()> {
+        self.woken_or_at(None, at).await
+    }
+
+    /// Completes when the store wakes, or at an instant of the clock, on any executor.
+    pub(crate) async fn woken_or_at(self: &Arc<Self>, wake: Option<Wake>, at: Tick) -> Result<()> {
         let (mut sender, receiver) = oneshot::channel();
         let clock = self.clock.clone();
         self.keeper()?.spawn(async move {
             tokio::select! {
+                () = woken(wake) => { let _ = sender.send(()); }
                 () = keeper::sleep_until(&clock, at) => { let _ = sender.send(()); }
                 () = sender.closed() => {}
             }

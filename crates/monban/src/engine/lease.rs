@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 
 use super::core::Handle;
 use super::hold::{End, Hold, LeaseEvent};
-use super::leave::{Departure, Leaving};
+use super::leave::{Departure, Leaving, Left};
 use crate::contract::Renewal;
-use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Mode, Options, Result};
+use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Mode, Options, Result, Token};
 
 /// A held key. It is renewed in the background, and released when it is dropped.
 ///
@@ -88,6 +88,15 @@ impl Lease {
                 "this lease carries no fence",
             )
         })
+    }
+
+    /// The fence with the seat: what the guards of [`fenced`](crate::fenced) are shown.
+    ///
+    /// # Errors
+    ///
+    /// As [`fence`](Self::fence).
+    pub fn token(&self) -> Result<Token> {
+        Ok(Token::new(self.fence()?, self.seat()))
     }
 
     /// The seat of a lease on permits: a number below their count, unique among the holders.
@@ -262,10 +271,20 @@ impl Lease {
     }
 
     async fn leave(self, linger: Option<Duration>) -> Result<()> {
-        let engine = Arc::clone(&self.handle.engine);
+        let (leaving, answer) = self.depart(linger)?;
+        self.handle.engine.leave(leaving);
+        self.departed(answer).await
+    }
+
+    /// Ends the lease here; what is returned is to be sent to the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] if it was lost before; dropping the lease cleans up.
+    pub(super) fn depart(&self, linger: Option<Duration>) -> Result<(Leaving, Answer)> {
+        let engine = &self.handle.engine;
         if let LeaseState::Lost(why) = self.state() {
-            let error = self.hold.lost_error(why);
-            return Err(error); // dropping the lease cleans up
+            return Err(self.hold.lost_error(why));
         }
         if !engine.finish(&self.hold, End::Released) {
             return Err(self.hold.lost_error(Loss::Taken));
@@ -273,15 +292,40 @@ impl Lease {
         let mut leaving = Leaving::of(&self.hold, linger, engine.clock.now());
         let (reply, answer) = oneshot::channel();
         leaving.reply = Some(reply);
-        engine.leave(leaving);
-        // Kept until the store has answered: the keeper must not end before.
-        let _handle = Arc::clone(&self.handle);
+        Ok((leaving, answer))
+    }
+
+    /// Says what the store answered. The lease is kept until then: the keeper must not end before.
+    pub(super) async fn departed(&self, answer: Answer) -> Result<()> {
+        let engine = &self.handle.engine;
         match answer.await.map_err(|_| engine.keeper_is_gone())?? {
             Departure::Ours | Departure::Unknown => Ok(()),
             Departure::Gone => Err(self.hold.lost_error(Loss::Taken)),
         }
     }
+
+    /// Ends a lease that is not lost, with nobody waiting for the store's answer.
+    pub(super) fn abandon(&self) -> Option<Leaving> {
+        let engine = &self.handle.engine;
+        match self.state() {
+            LeaseState::Lost(_) => None,
+            LeaseState::Held | LeaseState::Doubtful => engine
+                .finish(&self.hold, End::Released)
+                .then(|| Leaving::of(&self.hold, self.hold.linger, engine.clock.now())),
+        }
+    }
+
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    pub(super) fn hold(&self) -> &Arc<Hold> {
+        &self.hold
+    }
 }
+
+/// Brings the store's answer to a release.
+pub(super) type Answer = oneshot::Receiver<Left>;
 
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -295,9 +339,8 @@ impl Drop for Lease {
                 }
             }
             LeaseState::Held | LeaseState::Doubtful => {
-                if engine.finish(&self.hold, End::Released) {
-                    let now = engine.clock.now();
-                    engine.leave(Leaving::of(&self.hold, self.hold.linger, now));
+                if let Some(leaving) = self.abandon() {
+                    engine.leave(leaving);
                 }
             }
         }

@@ -131,15 +131,26 @@ impl Leaving {
 
 impl Engine {
     /// Releases in the background, or at once where the store is local.
-    pub(crate) fn leave(self: &Arc<Self>, mut leaving: Leaving) {
+    pub(crate) fn leave(self: &Arc<Self>, leaving: Leaving) {
+        self.leave_all(std::iter::once(leaving));
+    }
+
+    /// As [`leave`](Self::leave), for several claims that travel together.
+    pub(crate) fn leave_all(self: &Arc<Self>, all: impl IntoIterator<Item = Leaving>) {
         if self.reach == Reach::Local {
-            return self.leave_now(leaving);
+            return all.into_iter().for_each(|leaving| self.leave_now(leaving));
         }
-        leaving.token.get_or_insert_with(|| Pending::new(self));
-        if self.keeper().is_err() {
+        let keeper_is_there = self.keeper().is_ok();
+        let counted = all.into_iter().map(|mut leaving| {
+            leaving.token.get_or_insert_with(|| Pending::new(self));
+            leaving
+        });
+        let counted: Vec<_> = counted.collect();
+        if !keeper_is_there {
             return; // nobody is left to send it: the TTL frees the key
         }
-        lock(&self.inbox).leaves.push(leaving);
+        // One lock for all: the keeper must not set off with the first of them.
+        lock(&self.inbox).leaves.extend(counted);
         self.work.notify_one();
     }
 

@@ -8,13 +8,16 @@
 
 mod acquire;
 mod ask;
+mod batch;
 mod block;
 mod core;
+mod deadline;
 mod hold;
 mod keeper;
 mod lease;
 mod leave;
 mod locks;
+mod look;
 mod schedule;
 mod wait;
 
@@ -28,3 +31,4 @@ pub use lease::{Lease, LeaseState};
 pub use locks::{Locks, LocksBuilder};
 
 pub(crate) use acquire::Request;
+pub(crate) use batch::{attempt_all, give_back, release_all};

@@ -129,7 +129,7 @@ pub(super) async fn wait(
     }
 }
 
-async fn woken(wake: Option<Wake>) {
+pub(super) async fn woken(wake: Option<Wake>) {
     match wake {
         Some(wake) => wake.await,
         None => std::future::pending().await,

@@ -28,7 +28,7 @@ use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request};
 #[derive(Clone, Debug)]
 pub struct Mutex {
     locks: Locks,
-    request: Request,
+    pub(super) request: Request,
 }
 
 impl Locks {

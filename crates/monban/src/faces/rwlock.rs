@@ -31,8 +31,8 @@ use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request};
 #[derive(Clone, Debug)]
 pub struct RwLock {
     locks: Locks,
-    reader: Request,
-    writer: Request,
+    pub(super) reader: Request,
+    pub(super) writer: Request,
 }
 
 impl Locks {

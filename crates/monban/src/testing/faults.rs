@@ -46,12 +46,13 @@ pub enum Fault {
 /// command the same store.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    pub(super) inner: Arc<dyn Store>,
     state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Where requests go now.
+    store: Mutex<Arc<dyn Store>>,
     plan: Mutex<Plan>,
     paused: watch::Sender<bool>,
 }
@@ -68,13 +69,37 @@ struct Plan {
 impl Faults {
     pub(super) fn of(inner: Arc<dyn Store>) -> Self {
         let state = State {
+            store: Mutex::new(inner),
             plan: Mutex::default(),
             paused: watch::Sender::new(false),
         };
         Self {
-            inner,
             state: Arc::new(state),
         }
+    }
+
+    /// From now on another store answers: a replica that knows less, or one that has forgotten everything.
+    ///
+    /// Requests that wait for a [`resume`](Self::resume) go there too. Wakes that the old store has given
+    /// come, or not, as it behaves when it is dropped.
+    pub fn fail_over(&self, to: Arc<dyn Store>) {
+        let mut store = self
+            .state
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *store, to);
+        drop(store);
+        drop(old); // may run wakers, which may ask the new store
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        let store = self
+            .state
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&store)
     }
 
     /// Makes the next request of this verb fail so. Called several times, it concerns as many requests, in
@@ -129,10 +154,11 @@ impl Faults {
     ///
     /// `Unsupported` if nothing can be freed by hand there; else what the store answers.
     pub async fn lose(&self, key: &Key) -> Result<usize> {
+        let store = self.store();
         let mut lost = 0;
-        for entry in self.inner.inspect(key.as_bytes()).await? {
+        for entry in store.inspect(key.as_bytes()).await? {
             let waits = matches!(entry.standing, Standing::Waiting { .. });
-            if entry.key == *key && !waits && self.inner.evict(&entry).await? == Release::Done {
+            if entry.key == *key && !waits && store.evict(&entry).await? == Release::Done {
                 lost += 1;
             }
         }
@@ -147,7 +173,7 @@ impl Faults {
     pub async fn lose_claim(&self, id: &EntryId) -> Result<bool> {
         let entry = self.find(|entry| entry.id == *id).await?;
         match entry {
-            Some(entry) => Ok(self.inner.evict(&entry).await? == Release::Done),
+            Some(entry) => Ok(self.store().evict(&entry).await? == Release::Done),
             None => Ok(false),
         }
     }
@@ -165,7 +191,7 @@ impl Faults {
     }
 
     async fn find(&self, is_it: impl Fn(&Entry) -> bool + Send) -> Result<Option<Entry>> {
-        let all = self.inner.inspect(b"").await?;
+        let all = self.store().inspect(b"").await?;
         Ok(all.into_iter().find(|entry| is_it(entry)))
     }
 

@@ -87,8 +87,8 @@ fn each<T>(answer: Result<Vec<Result<T>>>, elements: usize) -> Vec<Result<T>> {
 #[async_trait]
 impl Store for FaultyStore {
     async fn open(&self) -> Result<Guarantees> {
-        let inner = &self.faults.inner;
-        self.request(Verb::Open, 0, inner.open()).await?
+        let work = async { self.faults.store().open().await };
+        self.request(Verb::Open, 0, work).await?
     }
 
     fn reach(&self) -> Reach {
@@ -96,30 +96,30 @@ impl Store for FaultyStore {
     }
 
     async fn attempt(&self, claims: &[Claim]) -> Vec<Result<Attempt>> {
-        let work = self.faults.inner.attempt(claims);
+        let work = async { self.faults.store().attempt(claims).await };
         let answer = self.request(Verb::Attempt, claims.len(), work).await;
         self.muffle(each(answer, claims.len()))
     }
 
     async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        let work = self.faults.inner.renew(claims);
+        let work = async { self.faults.store().renew(claims).await };
         let answer = self.request(Verb::Renew, claims.len(), work).await;
         each(answer, claims.len())
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {
-        let work = self.faults.inner.release(leaving);
+        let work = async { self.faults.store().release(leaving).await };
         let answer = self.request(Verb::Release, leaving.len(), work).await;
         each(answer, leaving.len())
     }
 
     async fn evict(&self, entry: &Entry) -> Result<Release> {
-        let work = self.faults.inner.evict(entry);
+        let work = async { self.faults.store().evict(entry).await };
         self.request(Verb::Evict, 1, work).await?
     }
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
-        let work = self.faults.inner.inspect(prefix);
+        let work = async { self.faults.store().inspect(prefix).await };
         self.request(Verb::Inspect, 0, work).await?
     }
 }

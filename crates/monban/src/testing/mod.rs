@@ -5,6 +5,10 @@
 //! store) makes happen what is hard to bring about: a lease that is lost at this instant, a store that does
 //! not answer, a reply that never arrives though the request was executed.
 //!
+//! * [`Rig`] puts these together: one store, a clock, and as many processes as the test needs.
+//! * [`Script`] makes faults happen at instants of that clock.
+//! * [`Witness`] sees whether two holders overlapped.
+//!
 //! This module does not hold a store to the contract: that is the conformance suite's (feature
 //! `conformance`).
 //!
@@ -43,7 +47,10 @@
 
 mod faults;
 mod faulty;
+mod rig;
+mod script;
 mod sleep;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -51,5 +58,8 @@ mod tests;
 pub use crate::rule::Clock;
 pub use faults::{Fault, Faults, Verb};
 pub use faulty::FaultyStore;
+pub use rig::{Process, Rig};
+pub use script::Script;
 #[cfg(feature = "conformance")]
 pub(crate) use sleep::sleep;
+pub use witness::{Inside, Witness};

@@ -43,7 +43,7 @@ impl Bench {
     }
 
     fn in_line(&self) -> usize {
-        done(self.faults.inner.inspect(b"")).unwrap().len()
+        done(self.faults.store().inspect(b"")).unwrap().len()
     }
 }
 
@@ -197,4 +197,71 @@ fn real_time_passes_without_a_runtime() {
     );
     arrived.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(clock.now().since(before) >= d);
+}
+
+#[test]
+fn a_witness_names_those_who_overlap_and_fences_that_do_not_grow() {
+    let fence = |number| crate::data::Fence::new(number);
+    let witness = Witness::new(1);
+    let one = witness.enter("one", fence(5));
+    drop(one);
+    let two = witness.enter("two", fence(6));
+    assert_eq!(witness.faults(), Vec::<String>::new());
+    let three = witness.enter("three", fence(6));
+    drop((two, three));
+    assert_eq!(
+        witness.faults(),
+        [
+            "three entered with fence 6 after fence 6",
+            "three entered while two was inside"
+        ]
+    );
+    assert!(std::panic::catch_unwind(|| witness.assert_no_overlap()).is_err());
+    assert!(std::panic::catch_unwind(|| Witness::new(1).assert_no_overlap()).is_err());
+
+    let two_seats = Witness::new(2);
+    let (_one, _two) = (two_seats.enter("one", None), two_seats.enter("two", None));
+    two_seats.assert_no_overlap();
+    let _three = two_seats.enter("three", None);
+    assert_eq!(
+        two_seats.faults(),
+        ["three entered while one, two was inside"]
+    );
+}
+
+#[test]
+fn a_script_is_played_in_the_order_of_its_instants() {
+    let rig = Rig::new();
+    let seen = std::cell::RefCell::new(Vec::new());
+    let began = rig.clock().now();
+    let note = |what| {
+        let at = rig.clock().now().since(began);
+        seen.borrow_mut().push((what, at));
+    };
+    let secs = Duration::from_secs;
+    Script::new()
+        .at(secs(3), || note("third"))
+        .at(secs(1), || note("first"))
+        .at(secs(1), || note("second"))
+        .play(&rig);
+    assert_eq!(
+        *seen.borrow(),
+        [("first", secs(1)), ("second", secs(1)), ("third", secs(3))]
+    );
+}
+
+#[test]
+fn a_fail_over_takes_every_lease_away_and_fences_still_grow() {
+    let rig = Rig::new();
+    let (one, two) = (rig.process("one"), rig.process("two"));
+    let mutex = one.locks().mutex("k").unwrap();
+    let lease = mutex.lock().wait().unwrap();
+    let before = lease.fence().unwrap();
+    rig.fail_over();
+    rig.advance(Duration::from_secs(11)); // the next renewal
+    rig.eventually("the loss is known", || lease.check().is_err());
+    let next = two.locks().mutex("k").unwrap().lock().wait().unwrap();
+    assert!(next.fence().unwrap() > before);
+    drop((lease, next));
+    rig.assert_clean();
 }

@@ -160,9 +160,11 @@ fn a_linger_that_cannot_be_is_refused_and_the_key_is_released() {
         let lease = locks.rwlock("k").unwrap().read().wait().unwrap();
         let error = block_on(lease.release_lingering(secs(1))).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-        block_on(locks.mutex("k").unwrap().try_lock())
-            .unwrap()
-            .unwrap();
+        drop(
+            block_on(locks.mutex("k").unwrap().try_lock())
+                .unwrap()
+                .unwrap(),
+        );
     }
     world.assert_clean("nothing is left");
 }

@@ -1,0 +1,118 @@
+//! How often keys that nobody else wants are taken and freed: one, and many side by side.
+
+use std::fmt::Write as _;
+
+use interop::{Driver, Outcome};
+
+use crate::stats::{Turns, quantile};
+use crate::{Bench, Peer};
+
+/// Keys side by side, and the least ratio of monban's rate to the floor's.
+const CASES: [(usize, f64); 3] = [(1, 0.8), (64, 0.9), (1000, 1.15)];
+
+const NAMES: &[&str] = &[
+    "monban",
+    "raw",
+    "rslock",
+    "monban-on-one-thread",
+    "raw-on-one-thread",
+    "redsync",
+    "redis-py",
+    "redis-py-asyncio",
+    "redlock",
+    "redis-semaphore",
+];
+
+/// What one client did in each round.
+#[derive(Default)]
+struct Sample {
+    rates: Vec<f64>,
+    halves: Vec<f64>,
+}
+
+/// Measures all clients in turns, in a new order each round.
+pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
+    let server = Bench::server()?;
+    let mut text = String::from(
+        "## Taking and freeing free keys\n\n| keys | client | cycles/s, median | range | p50 | of raw | target |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    let mut turns = Turns(bench.plan.seed);
+    for (keys, target) in CASES {
+        // A blocking client does one thing at a time: side by side it is its asynchronous sister that counts.
+        let peers: Vec<&Peer> = bench
+            .peers(NAMES)
+            .into_iter()
+            .filter(|peer| keys == 1 || peer.client.name != "redis-py")
+            .collect();
+        let start = |peer: &&Peer| peer.installed.start(server.port(), "", None);
+        let mut drivers: Vec<Driver> = peers.iter().map(start).collect::<Outcome<_>>()?;
+        let mut samples: Vec<Sample> = peers.iter().map(|_| Sample::default()).collect();
+        for driver in &mut drivers {
+            driver.ask(&format!("cycles {keys} 0.2"))?; // connected, scripts loaded
+        }
+        for _ in 0..bench.plan.rounds {
+            for which in turns.order(peers.len()) {
+                let answer = drivers[which].ask(&format!("cycles {keys} 1"))?;
+                let words: Vec<&str> = answer.split(' ').collect();
+                let ["cycles", count, half] = words[..] else {
+                    return Err(format!("{}: {answer}", peers[which].client.name).into());
+                };
+                samples[which].rates.push(count.parse()?);
+                samples[which].halves.push(half.parse()?);
+            }
+        }
+        rows(&mut text, keys, target, &peers, &samples)?;
+    }
+    text.push_str(
+        "\nThe cycles of monban carry a fence each, and a renewal and a notice of loss stand ready. Clients in Rust run as in a \
+         program with `#[tokio::main]`; `-on-one-thread`: all tasks and the connection of raw on one thread, which is \
+         cheapest where there is nothing else to do, with its own floor.\n\n",
+    );
+    Ok(text)
+}
+
+fn rows(
+    text: &mut String,
+    keys: usize,
+    target: f64,
+    peers: &[&Peer],
+    samples: &[Sample],
+) -> Outcome {
+    let place = |name| {
+        let found = peers.iter().position(|peer| peer.client.name == name);
+        found.ok_or("no floor")
+    };
+    let (usual, alone) = (place("raw")?, place("raw-on-one-thread")?);
+    for (peer, sample) in peers.iter().zip(samples) {
+        let name = peer.client.name;
+        let floor = if name.ends_with("-on-one-thread") {
+            alone
+        } else {
+            usual
+        };
+        // Round by round: what else the machine did in a round slowed both.
+        let floors = samples[floor].rates.iter();
+        let ratios: Vec<f64> = sample
+            .rates
+            .iter()
+            .zip(floors)
+            .map(|(mine, raw)| mine / raw)
+            .collect();
+        let aim = if name.starts_with("monban") {
+            format!("≥ {target}")
+        } else {
+            String::new()
+        };
+        writeln!(
+            text,
+            "| {keys} | {name} | {:.0} | {:.0} to {:.0} | {:.2} ms | {:.2} | {aim} |",
+            quantile(&sample.rates, 0.5),
+            quantile(&sample.rates, 0.0),
+            quantile(&sample.rates, 1.0),
+            quantile(&sample.halves, 0.5) / 1e3,
+            quantile(&ratios, 0.5),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Measures the Redis store beside other clients' locks, on one server of its own; writes `bench/redis.md`.
+//!
+//! Everything compared takes turns within one run on one machine: ratios can be trusted where absolute figures cannot.
+//! The floor is `raw`: a connection of the same client library that does `SET NX PX` and a checked delete, one round
+//! trip each, without fence, line, renewal or notice. `cargo xtask bench redis` builds what this needs, in release.
+
+mod cycles;
+mod handover;
+mod held;
+mod machine;
+mod notice;
+mod server;
+mod stats;
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use interop::{Client, Installed, Outcome, client, install};
+use monban_testkit::{RedisOptions, RedisServer};
+
+/// How much is measured; one line of the report says it.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    /// Seeds the order in which the compared clients take turns.
+    seed: u64,
+    /// How often each client takes and frees for a second.
+    rounds: usize,
+    /// Seconds for which a hand-over is watched.
+    seconds: u64,
+    /// How many keys are held at once.
+    held: usize,
+}
+
+/// A client that is there.
+struct Peer {
+    client: &'static Client,
+    installed: Installed,
+}
+
+/// All that are compared, monban first.
+const NAMES: &[&str] = &[
+    "monban",
+    "raw",
+    "rslock",
+    "monban-on-one-thread",
+    "raw-on-one-thread",
+    "redsync",
+    "redis-py",
+    "redis-py-asyncio",
+    "python-redis-lock",
+    "redlock",
+    "redis-semaphore",
+];
+
+/// What is measured, in the order of the report.
+const PARTS: &[(&str, Part)] = &[
+    ("cycles", cycles::measure),
+    ("handover", handover::measure),
+    ("held", held::measure),
+    ("notice", notice::measure),
+];
+
+type Part = fn(&Bench) -> Outcome<String>;
+
+/// What every part is given.
+struct Bench {
+    plan: Plan,
+    peers: Vec<Peer>,
+    missing: Vec<&'static str>,
+}
+
+fn main() -> Outcome {
+    let (plan, parts) = plan()?;
+    let bench = bench(plan)?;
+    let mut report = String::from("# The Redis store beside other clients\n\n");
+    report.push_str(
+        "Written by `cargo xtask bench redis`; ratios within one run are what counts.\n\n",
+    );
+    writeln!(report, "{}\n", machine::describe(&bench)?)?;
+    for (name, part) in PARTS {
+        if parts.is_empty() || parts.iter().any(|part| part == name) {
+            eprintln!("{name} ...");
+            report.push_str(&part(&bench)?);
+        }
+    }
+    print!("{report}");
+    if parts.is_empty() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("redis.md"), report)?;
+    }
+    Ok(())
+}
+
+/// `[SEED [ROUNDS [SECONDS [HELD [PART...]]]]]`; with parts, only they are measured and nothing is written.
+fn plan() -> Outcome<(Plan, Vec<String>)> {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let number = |place: usize, usual: u64| words.get(place).map_or(Ok(usual), |word| word.parse());
+    let plan = Plan {
+        seed: number(0, 1)?,
+        rounds: usize::try_from(number(1, 5)?)?,
+        seconds: number(2, 3)?,
+        held: usize::try_from(number(3, 10_000)?)?,
+    };
+    Ok((plan, words.get(4..).unwrap_or_default().to_vec()))
+}
+
+fn bench(plan: Plan) -> Outcome<Bench> {
+    let own: PathBuf = env::current_exe()?.with_file_name("interop-client");
+    if !own.is_file() {
+        return Err("no interop-client beside this program: run `cargo xtask bench redis`".into());
+    }
+    let (mut peers, mut missing) = (Vec::new(), Vec::new());
+    for name in NAMES {
+        let client = client(name);
+        match install::install(client, &own)? {
+            Some(installed) => peers.push(Peer { client, installed }),
+            None => missing.push(*name),
+        }
+    }
+    Ok(Bench {
+        plan,
+        peers,
+        missing,
+    })
+}
+
+impl Bench {
+    fn peers(&self, names: &[&str]) -> Vec<&Peer> {
+        let wanted = |peer: &&Peer| names.contains(&peer.client.name);
+        self.peers.iter().filter(wanted).collect()
+    }
+
+    fn server() -> Outcome<RedisServer> {
+        Ok(RedisServer::start(RedisOptions::new())?)
+    }
+}

@@ -39,10 +39,7 @@ impl Call<'_> {
             match self.whole(link, part).await {
                 Err(error) if part.len() > 1 && !error.is_transient() => {
                     let each: Vec<Cmd> = part.iter().map(|at| (self.command)(&[*at])).collect();
-                    let (watching, within) = (self.watching, self.within);
-                    let alone = self
-                        .hub
-                        .run_each(link, self.script, &each, watching, within);
+                    let alone = self.hub.run_each(link, self.script, &each, self.watching);
                     match alone.await {
                         Ok(each) => answers.extend(each.into_iter().map(|answer| (1, answer))),
                         Err(error) => answers.push((part.len(), Err(error))),

@@ -134,8 +134,8 @@ impl Hub {
         script: &Script,
         commands: &[Cmd],
         watching: bool,
-        within: Duration,
     ) -> Result<Vec<Result<Value>>> {
+        let within = self.address.timeout;
         let step = if watching && link.pushes { 2 } else { 1 };
         let mut all = pipe();
         for command in commands {

@@ -195,8 +195,7 @@ async fn signal(hub: &Arc<Hub>, leaving: &[Leave], answers: &[Option<Result<bool
     let hub = Arc::clone(hub);
     let sent = tokio::spawn(async move {
         if let Ok(link) = hub.link().await {
-            let within = hub.address.timeout;
-            let signals = hub.run_each(&link, &scripts::SIGNAL, &commands, false, within);
+            let signals = hub.run_each(&link, &scripts::SIGNAL, &commands, false);
             let _ = signals.await;
         }
     });

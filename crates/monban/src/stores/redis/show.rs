@@ -84,8 +84,8 @@ async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8], kind: &str) -> Result
 
 async fn lines(hub: &Hub, link: &Arc<Link>, keys: &[(Key, Whole)]) -> Result<Vec<Entry>> {
     let commands: Vec<Cmd> = keys.iter().map(|(key, whole)| look(key, *whole)).collect();
-    let (script, within) = (&scripts::INSPECT, hub.address.timeout);
-    let answers = hub.run_each(link, script, &commands, false, within).await?;
+    let script = &scripts::INSPECT;
+    let answers = hub.run_each(link, script, &commands, false).await?;
     let mut entries = Vec::new();
     for ((key, whole), answer) in keys.iter().zip(answers) {
         let seen = Seen::read(answer?).ok_or_else(|| faults::garbled(&link.name))?;

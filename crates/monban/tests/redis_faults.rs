@@ -9,9 +9,13 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::proxy::{Plan, Proxy};
-use common::{Client, leave, leftovers, pause, run, server, sleeps_on, woken};
+use common::{Client, least_permissions, leave, leftovers, pause, run, server, sleeps_on, woken};
+use monban::Error;
 use monban::contract::{Attempt, Release, Renewal, Store};
+use monban::data::{Claim, Leave, Mode, Standing};
 use monban_testkit::{Persistence, RedisOptions, RedisServer};
+
+const ONE: Mode = Mode::Permits { n: 1, of: 1 };
 
 #[test]
 fn a_restart_without_data_loses_the_lock_and_the_holder_hears_of_it() {
@@ -335,19 +339,171 @@ fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
         let error = client.ask(&client.exclusive("other")).await.unwrap_err();
         assert!(error.to_string().contains("maxmemory"), "{error}");
         assert_eq!(client.renews(&held).await, Renewal::Kept);
-        // A waiter's place is more memory in the eyes of the server: it is told, and asks again later.
-        let refused = client
-            .store
-            .renew(std::slice::from_ref(&waiter))
-            .await
-            .pop()
-            .unwrap();
-        assert!(refused.unwrap_err().to_string().contains("maxmemory"));
+        // A waiter's place is no more memory than it was.
+        assert_eq!(client.renews(&waiter).await, Renewal::Kept);
+        drop(client.waits(&waiter).await);
         assert_eq!(client.releases(&held).await, Release::Done);
         server.ask(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
         client.takes(&waiter).await;
         client.releases(&waiter).await;
         assert_eq!(leftovers(&server), Vec::<String>::new());
         drop(watch);
+    });
+}
+
+#[test]
+fn a_full_server_lets_shares_permits_and_their_line_go_on() {
+    run(async {
+        for (holds, waits) in [
+            (Mode::Shared, Mode::Exclusive),
+            (ONE, ONE),
+            (ONE, Mode::Exclusive),
+        ] {
+            let server = server();
+            let client = Client::of(&server).await;
+            let (held, waiter) = (client.claim("k", holds), client.claim("k", waits));
+            let granted = client.takes(&held).await;
+            drop(client.waits(&waiter).await);
+            server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+            for _ in 0..2 {
+                assert_eq!(client.renews(&held).await, Renewal::Kept, "{holds:?}");
+                assert_eq!(client.renews(&waiter).await, Renewal::Kept, "{waits:?}");
+                assert_eq!(client.takes(&held).await.fence, granted.fence);
+                drop(client.waits(&waiter).await);
+            }
+            let newcomer = leave(client.claim("other", holds));
+            assert!(client.ask(&newcomer).await.is_err());
+            assert_eq!(client.releases(&held).await, Release::Done);
+            client.takes(&waiter).await;
+            assert_eq!(client.releases(&waiter).await, Release::Done);
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_full_server_lets_an_answer_be_asked_for_again_and_a_claim_linger() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let claim = client.exclusive("k");
+        let fence = client.fence(&claim).await;
+        server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+        assert_eq!(client.fence(&claim).await, fence);
+        let linger = Some(Duration::from_secs(5));
+        let left = client.store.release(&[Leave { claim, linger }]).await;
+        assert!(matches!(left[0], Ok(Release::Done)), "{left:?}");
+        let shown = client.store.inspect(b"k").await.unwrap();
+        assert_eq!(shown[0].standing, Standing::Lingering);
+    });
+}
+
+/// The name of the sorted set that a key's line is in: it is there while somebody waits.
+async fn order_of(server: &RedisServer, client: &Client, key: &str) -> String {
+    let (held, waiter) = (client.exclusive(key), client.exclusive(key));
+    client.takes(&held).await;
+    drop(client.waits(&waiter).await);
+    let names = server.ask(&["KEYS", &format!("monban:*o:{key}")]).unwrap();
+    client.releases(&waiter).await;
+    client.releases(&held).await;
+    names.trim().to_owned()
+}
+
+async fn all_leave(client: &Client, claims: &[Claim]) -> Vec<Result<Release, Error>> {
+    let leaving = claims.iter().cloned().map(|claim| Leave {
+        claim,
+        linger: None,
+    });
+    client.store.release(&leaving.collect::<Vec<_>>()).await
+}
+
+#[test]
+fn a_key_that_is_spoilt_fails_its_own_claim_alone() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let order = order_of(&server, &client, "bad").await;
+        server.ask(&["SET", &order, "spoilt"]).unwrap();
+        for mode in [Mode::Exclusive, Mode::Shared] {
+            let batch = ["before", "bad", "after"].map(|key| client.claim(key, mode));
+            let mut answers = client.store.attempt(&batch).await;
+            assert!(
+                answers[1]
+                    .as_ref()
+                    .unwrap_err()
+                    .to_string()
+                    .contains("overwritten")
+            );
+            for at in [0, 2] {
+                assert!(
+                    matches!(answers[at], Ok(Attempt::Granted(_))),
+                    "{mode:?} {answers:?}"
+                );
+            }
+            let renewed = client.store.renew(&batch).await;
+            assert!(renewed[1].is_err(), "{renewed:?}");
+            for at in [0, 2] {
+                assert!(
+                    matches!(renewed[at], Ok(Renewal::Kept)),
+                    "{mode:?} {renewed:?}"
+                );
+            }
+            answers.clear();
+            let left = all_leave(&client, &batch).await;
+            assert!(left[1].is_err(), "{left:?}");
+            for at in [0, 2] {
+                assert!(matches!(left[at], Ok(Release::Done)), "{mode:?} {left:?}");
+            }
+            assert_eq!(leftovers(&server), [order.as_str()], "{mode:?}");
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_forbidden_fails_its_own_claim_alone() {
+    run(async {
+        let server = server();
+        least_permissions(&server, "~app:*");
+        let url = format!("redis://monban:least@127.0.0.1:{}", server.port());
+        let client = Client::at(&url).await;
+        for mode in [Mode::Exclusive, Mode::Shared] {
+            let batch = ["app:a", "other", "app:b"].map(|key| client.claim(key, mode));
+            server.ask(&["SCRIPT", "FLUSH"]).unwrap();
+            let answers = client.store.attempt(&batch).await;
+            let refused = answers[1].as_ref().unwrap_err();
+            assert!(refused.to_string().contains("may not"), "{refused}");
+            for at in [0, 2] {
+                assert!(
+                    matches!(answers[at], Ok(Attempt::Granted(_))),
+                    "{mode:?} {answers:?}"
+                );
+            }
+            let renewed = client.store.renew(&batch).await;
+            assert!(matches!(renewed[0], Ok(Renewal::Kept)), "{renewed:?}");
+            assert!(matches!(renewed[2], Ok(Renewal::Kept)), "{renewed:?}");
+            let left = all_leave(&client, &batch).await;
+            assert!(matches!(left[0], Ok(Release::Done)), "{left:?}");
+            assert!(matches!(left[2], Ok(Release::Done)), "{left:?}");
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_batch_of_any_size_is_carried_out() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let batch: Vec<Claim> = (0..9_000)
+            .map(|at| client.exclusive(&format!("k{at}")))
+            .collect();
+        let answers = client.store.attempt(&batch).await;
+        let granted = |answer: &Result<Attempt, Error>| matches!(answer, Ok(Attempt::Granted(_)));
+        assert!(answers.iter().all(granted), "{:?}", answers[0]);
+        let kept = client.store.renew(&batch).await;
+        assert!(kept.iter().all(|one| matches!(one, Ok(Renewal::Kept))));
+        let left = all_leave(&client, &batch).await;
+        assert!(left.iter().all(|one| matches!(one, Ok(Release::Done))));
+        assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::{Client, commands, lasting, leave, leftovers, pause, run, server, sleeps_on, woken};
 use monban::contract::{Release, Renewal, Store, Why};
 use monban::data::{Leave, Mode};
+use monban_testkit::RedisServer;
 
 const TWO: Mode = Mode::Permits { n: 1, of: 2 };
 
@@ -289,5 +290,71 @@ fn the_waiters_of_python_redis_lock_are_told_if_that_is_asked_for() {
             }
             server.ask(&["DEL", "lock-signal:report"]).unwrap();
         }
+    });
+}
+
+/// How many bytes the server has sent so far.
+fn sent(server: &RedisServer) -> u64 {
+    let info = server.ask(&["INFO", "stats"]).unwrap();
+    let total = info
+        .lines()
+        .find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    total.unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn a_listing_does_not_fetch_what_is_not_monbans() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let value = "x".repeat(20_000);
+        let fill = "for i = 1, 300 do redis.call('SET', 'app:' .. i, ARGV[1]) end";
+        server.ask(&["EVAL", fill, "0", &value]).unwrap();
+        server.ask(&["RPUSH", "app:list", "x"]).unwrap();
+        let held = client.exclusive("app:held");
+        client.takes(&held).await;
+        let (bytes, calls) = (sent(&server), commands(&server));
+        let shown = client.store.inspect(b"app:").await.unwrap();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert!(sent(&server) - bytes < 200_000, "{}", sent(&server) - bytes);
+        assert!(commands(&server) > calls);
+        // Asked for by its name, all of it is shown, to be compared when it is freed by hand.
+        let shown = client.store.inspect(b"app:300").await.unwrap();
+        assert_eq!(shown.len(), 1, "{shown:?}");
+        assert_eq!(client.store.evict(&shown[0]).await.unwrap(), Release::Done);
+        let shown = client.store.inspect(b"app:list").await.unwrap();
+        let refused = client.store.evict(&shown[0]).await.unwrap_err();
+        assert!(
+            refused.to_string().contains("is a list of another program"),
+            "{refused}"
+        );
+    });
+}
+
+#[test]
+fn signals_do_not_hold_up_releases_of_a_server_that_is_gone() {
+    run(async {
+        let mut server = server();
+        let url = format!("{}?signal=python-redis-lock&timeout=1s", server.url());
+        let client = Client::at(&url).await;
+        let mut leaving = Vec::new();
+        for at in 0..4 {
+            let claim = client.exclusive(&format!("lock:{at}"));
+            client.takes(&claim).await;
+            leaving.push(Leave {
+                claim,
+                linger: None,
+            });
+        }
+        server.stop_signal().unwrap();
+        let start = Instant::now();
+        let left = client.store.release(&leaving).await;
+        server.cont().unwrap();
+        assert!(left.iter().all(Result::is_err), "{left:?}");
+        assert!(
+            start.elapsed() < Duration::from_millis(2_500),
+            "{:?}",
+            start.elapsed()
+        );
     });
 }

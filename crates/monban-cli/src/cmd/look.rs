@@ -98,11 +98,21 @@ fn sentence(entry: &Entry) -> String {
     }
 }
 
+/// What the redis store shows for the value of a key that is no string; the type of the key follows.
+const NOT_A_STRING: &[u8] = b"\0not a string: ";
+
 /// What a foreign program left says little; what to do about it is said in full.
 fn foreign(entry: &Entry, value: &[u8]) -> String {
     let id = entry.id.digest();
     if value.is_empty() {
         return format!("held by a program that is not monban: {}", who(entry));
+    }
+    if let Some(kind) = value.strip_prefix(NOT_A_STRING) {
+        let kind = printable(kind);
+        return format!(
+            "not a monban lock: a {kind} of another program{}",
+            expires(entry)
+        );
     }
     let token = format!("not a monban lock: {}-byte token, id {id}", value.len());
     match entry.expires_in {

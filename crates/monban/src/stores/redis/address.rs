@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use crate::data::{Error, Result};
@@ -26,10 +28,12 @@ pub(super) struct Address {
 }
 
 /// How the server's certificate is verified.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Tls {
     /// Trust these authorities alone, not those of the system.
     pub(super) authority: Option<PathBuf>,
+    /// Made of it by the first connection, for all of them.
+    pub(super) config: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl Address {
@@ -40,7 +44,10 @@ impl Address {
             .map_err(|error| invalid(format!("it cannot be read as a URL: {error}")))?;
         let tls = match url.scheme() {
             "redis" => None,
-            "rediss" => Some(Tls { authority: None }),
+            "rediss" => Some(Tls {
+                authority: None,
+                config: Arc::default(),
+            }),
             other => {
                 return Err(invalid(format!(
                     "the scheme is {other}, not redis or rediss"
@@ -75,7 +82,15 @@ impl Address {
             ));
         }
         for (name, value) in url.query_pairs() {
-            address.option(&name, &value)?;
+            address
+                .option(&name, &value)
+                .map_err(|error| match url.query() {
+                    // What is taken for an option may be the rest of a password.
+                    Some(query) if query.contains('@') => {
+                        invalid("it has an @ after ?; in a password write ? as %3F")
+                    }
+                    _ => error,
+                })?;
         }
         Ok(address)
     }
@@ -169,7 +184,8 @@ impl fmt::Display for Address {
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Address({self}, tls: {:?})", self.tls)
+        let authority = self.tls.as_ref().map(|tls| &tls.authority);
+        write!(f, "Address({self}, tls: {authority:?})")
     }
 }
 
@@ -228,6 +244,11 @@ mod tests {
             "redis://me:sentinel-7f@h:99999",
             "redis://me:sentinel-7f@h/x",
             "redis:/me:sentinel-7f@h ^",
+            "redis://me:12?sentinel-7f@h",
+            "redis://me:12?a&sentinel-7f@h",
+            "redis://me:12?sentinel-7f&a@h",
+            "redis://me:12#sentinel-7f@h",
+            "redis://me:12/sentinel-7f@h",
         ] {
             if let Err(error) = Address::parse(broken) {
                 assert!(

@@ -7,6 +7,7 @@
 --          { 0, ahead, head (1 or 0), held (1 or 0), value, ms until it may be free or -1, µs now, a first holder }
 --          { 2, the other capacity }
 --          { 3 } this claim asked in another mode before
+--          { 4, what went wrong }
 
 -- The capacity that others use the key with, if it is another one.
 local function clash(value, order, of)
@@ -50,7 +51,13 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
   end
   local was = head(order)
   local dies = redis.call('ZSCORE', expiry, member)
-  if dies and tonumber(dies) <= now then leave(key, order, expiry, value, member) end
+  if dies and tonumber(dies) <= now then
+    leave(key, order, expiry, value, member)
+  elseif dies then
+    -- A full server refuses no write of a script that has written before, and never refuses PEXPIRE: so it takes no
+    -- newcomer, and whoever is in line keeps the place and is granted when the time comes.
+    redis.call('PEXPIRE', expiry, text(math.max(redis.call('PTTL', expiry), ttl + 1000)))
+  end
   local more
   value, more = settle(counter, key, order, expiry, member, was)
   if kind(value) == 'mb1x:' and string.sub(value, 6, 53) == id then
@@ -91,8 +98,9 @@ while first <= total do
   local spec = ARGV[shared + 2]
   local member = id .. ':' .. string.sub(spec, 2) .. ARGV[shared]
   local order = KEYS[1 + total + first]
-  reply[first] = attempt(KEYS[1], KEYS[1 + first], order, expiry_of(order),
+  local fine, answer = pcall(attempt, KEYS[1], KEYS[1 + first], order, expiry_of(order),
     id, member, tonumber(ARGV[shared + 1]), string.sub(spec, 1, 1) == '+')
+  reply[first] = fine and answer or failed(answer)
   first = first + 1
 end
 return reply

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{Cmd, Value};
 
 use super::batch::{self, Batch, Fence as Counter, Orders};
+use super::call::{self, Call};
 use super::hub::Hub;
 use super::link::Link;
 use super::value::{self, At};
@@ -20,28 +21,23 @@ const POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>> {
     let mut answers: Vec<Option<Result<Attempt>>> = claims.iter().map(|_| None).collect();
+    let mut fresh = vec![false; claims.len()];
     let mut sent = Vec::with_capacity(claims.len());
     for (at, claim) in claims.iter().enumerate() {
         match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
-            Ok(()) => sent.push(at),
+            Ok(new) => {
+                sent.push(at);
+                fresh[at] = new;
+            }
             Err(error) => answers[at] = Some(Err(error)),
         }
     }
     if !sent.is_empty() {
-        let asked: Vec<&Claim> = sent.iter().map(|at| &claims[*at]).collect();
-        match ask(hub, &asked).await {
-            Ok((link, value)) => {
-                let replies = replies(value, sent.len(), &link);
-                for (at, reply) in sent.into_iter().zip(replies) {
-                    answers[at] =
-                        Some(reply.and_then(|reply| judge(hub, &link, &claims[at], reply)));
-                }
+        for (at, answer) in sent.iter().zip(ask(hub, claims, &sent).await) {
+            if answer.is_err() && fresh[*at] {
+                hub.watches.forget(&claims[*at].id);
             }
-            Err(error) => {
-                for at in sent {
-                    answers[at] = Some(Err(error.clone().of_key(&claims[at].key)));
-                }
-            }
+            answers[*at] = Some(answer.map_err(|error| error.of_key(&claims[*at].key)));
         }
     }
     let unread = || Err(faults::garbled(&hub.address.to_string()));
@@ -79,17 +75,40 @@ fn command(claims: &[&Claim]) -> Cmd {
     batch.command()
 }
 
-/// Sends the batch, on a connection that hears what is published to its claims.
-async fn ask(hub: &Hub, claims: &[&Claim]) -> Result<(Arc<Link>, Value)> {
+/// Asks for the claims that stand at these places; the answers in the same order.
+async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize]) -> Vec<Result<Attempt>> {
+    let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
+    let link = match hearing(hub, &of(sent)).await {
+        Ok(link) => link,
+        Err(error) => return sent.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let call = Call {
+        hub,
+        script: &scripts::ATTEMPT,
+        watching: false,
+        within: batch::patience(hub.address.timeout, of(sent).into_iter()),
+        command: &|which| command(&of(which)),
+    };
+    let mut replies = Vec::with_capacity(sent.len());
+    for (count, answer) in call.send(&link, sent).await {
+        match answer {
+            Ok(value) => replies.extend(read_all(value, count, &link)),
+            Err(error) => replies.extend((0..count).map(|_| Err(error.clone()))),
+        }
+    }
+    let judged = sent.iter().zip(replies);
+    judged
+        .map(|(at, reply)| reply.and_then(|reply| judge(hub, &link, &claims[*at], reply)))
+        .collect()
+}
+
+/// A connection that hears what is published to these claims.
+async fn hearing(hub: &Hub, claims: &[&Claim]) -> Result<Arc<Link>> {
     let link = hub.link().await?;
     for claim in claims {
         link.hear(claim.id.process()).await?;
     }
-    let within = batch::patience(hub.address.timeout, claims.iter().copied());
-    let value = hub
-        .run(&link, &scripts::ATTEMPT, &command(claims), within)
-        .await?;
-    Ok((link, value))
+    Ok(link)
 }
 
 /// One answer of the script.
@@ -110,7 +129,7 @@ struct InTheWay {
     first: Vec<u8>,
 }
 
-fn replies(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
+fn read_all(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
     match value {
         Value::Int(fence) => (fence..)
             .take(count)
@@ -118,7 +137,10 @@ fn replies(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
             .collect(),
         Value::Array(replies) if replies.len() == count => replies
             .into_iter()
-            .map(|reply| read(reply).ok_or_else(|| faults::garbled(&link.name)))
+            .map(|reply| match call::failure(&reply) {
+                Some(what) => Err(link.caught(what)),
+                None => read(reply).ok_or_else(|| faults::garbled(&link.name)),
+            })
             .collect(),
         _ => (0..count)
             .map(|_| Err(faults::garbled(&link.name)))

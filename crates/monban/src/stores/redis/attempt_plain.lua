@@ -8,7 +8,7 @@
 --
 -- If no line exists, every key is written that does not exist: the server's time is read once, one block of fences
 -- is reserved. The answer is then one number, the fence of the first claim; those of the others follow it. From the
--- first key that exists on (it may stand twice in the batch), the rest is left to the second part.
+-- first key that exists on (it may stand twice in the batch), or without a counter, the rest is left to the second part.
 -- No function is defined before this is done: defining them costs more than all of it.
 local total = (#KEYS - 1) / 2
 local step = tonumber(ARGV[2])
@@ -19,17 +19,19 @@ if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2)) == 0 then
   local tail, ttl = ARGV[3], ARGV[4]
   local time = call('TIME')
   local fence = time[1] * 1000000 + time[2]
-  local before = tonumber(call('SET', KEYS[1], format('%.0f', fence + total - 1), 'GET') or '')
+  -- What goes wrong here the second part tells for each claim: one that holds already needs no fence.
+  local before = redis.pcall('SET', KEYS[1], format('%.0f', fence + total - 1), 'GET')
+  local good = type(before) ~= 'table'
+  before = good and tonumber(before or '')
   if before and before > 9000000000000000 then
     call('SET', KEYS[1], format('%.0f', before))
-    return redis.error_reply('ERR the fence counter is out of range')
-  end
-  if before and before >= fence then
+    good = false
+  elseif before and before >= fence then
     fence = before + 1
     call('SET', KEYS[1], format('%.0f', fence + total - 1))
   end
   local at = 6
-  while first <= total do
+  while good and first <= total do
     if step == 4 then tail, ttl = ARGV[at + 1], ARGV[at + 2] end
     local value = ARGV[at] .. format('%.0f', fence + first - 1) .. tail
     if not call('SET', KEYS[first + 1], value, 'PX', ttl, 'NX') then break end

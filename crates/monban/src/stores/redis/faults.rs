@@ -24,6 +24,11 @@ pub(super) fn of(error: RedisError, server: &str) -> Error {
     base.because(error)
 }
 
+/// The error for words of the server that a script has caught.
+pub(super) fn caught(said: &[u8], server: &str) -> Error {
+    said_by_server(&String::from_utf8_lossy(said), server)
+}
+
 /// The error as it came: the library has names of its own for the server's first word.
 fn words(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
@@ -48,7 +53,8 @@ fn said_by_server(said: &str, server: &str) -> Error {
             printable(said)
         ))
     } else if has("READONLY") {
-        rejected(replica(server))
+        // It was the primary when the connection was made: soon there will be another one.
+        unavailable(replica(server))
     } else if has("LOADING") {
         unavailable(format!("{server} is still loading its data"))
     } else if has("max number of clients") {
@@ -81,7 +87,11 @@ fn said_by_server(said: &str, server: &str) -> Error {
 
 /// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
 pub(super) fn is_replica(error: &RedisError) -> bool {
-    let said = words(error);
+    is_of_replica(&words(error))
+}
+
+/// As [`is_replica`], for the words alone.
+pub(super) fn is_of_replica(said: &str) -> bool {
     said.contains("READONLY") || said.contains("MASTERDOWN")
 }
 
@@ -146,7 +156,6 @@ mod tests {
             "NOAUTH: Authentication required.",
             "NOPERM: this user has no permissions to run the 'eval' command",
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
-            "READONLY: You can't write against a read only replica.",
             "ERR The user executing the script can't run this command or subcommand script: d5",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
@@ -155,6 +164,7 @@ mod tests {
         }
         for said in [
             "LOADING: Redis is loading",
+            "READONLY: You can't write against a read only replica.",
             "ERR: max number of clients reached",
             "BUSY: Redis is busy",
             "?",

@@ -11,6 +11,7 @@ use super::address::Address;
 use super::faults;
 use super::link::{Link, OnPush};
 use super::scripts::Script;
+use super::server::Time;
 use super::watches::{Look, Watches};
 use crate::data::{Error, Result};
 use crate::rule::backoff;
@@ -50,7 +51,7 @@ impl Hub {
 
     /// Connects for the first time.
     pub(super) async fn open(&self) -> Result<Arc<Link>> {
-        let link = Arc::new(Link::open(&self.address, &self.on_push()).await?);
+        let link = Arc::new(Link::open(&self.address, &self.on_push(), Time::First).await?);
         self.state.send_replace(State::Up(Arc::clone(&link)));
         Ok(link)
     }
@@ -126,6 +127,35 @@ impl Hub {
         Err(faults::garbled(&link.name))
     }
 
+    /// Runs a script for several commands in one write; each has an answer, or a refusal, of its own.
+    pub(super) async fn run_each(
+        &self,
+        link: &Arc<Link>,
+        script: &Script,
+        commands: &[Cmd],
+        watching: bool,
+    ) -> Result<Vec<Result<Value>>> {
+        let within = self.address.timeout;
+        let step = if watching && link.pushes { 2 } else { 1 };
+        let mut all = pipe();
+        for command in commands {
+            if step == 2 {
+                all.cmd("CLIENT").arg("CACHING").arg("YES");
+            }
+            all.add_command(command.clone());
+        }
+        for _ in 0..2 {
+            let answers = self.noticing(link, link.pipeline(&all, within).await)?;
+            let answers = answers.into_iter().skip(step - 1).step_by(step);
+            let answers: Vec<Value> = answers.collect();
+            if !answers.iter().any(is_forgotten) {
+                return Ok(answers.into_iter().map(|each| link.checked(each)).collect());
+            }
+            self.noticing(link, link.call(&script.load(), within).await)?;
+        }
+        Err(faults::garbled(&link.name))
+    }
+
     /// A connection that did not answer is looked at.
     fn noticing<T>(&self, link: &Arc<Link>, answer: Result<T>) -> Result<T> {
         if answer.as_ref().is_err_and(Error::is_transient) {
@@ -159,7 +189,7 @@ impl Hub {
     /// server, and be carried out after a release: so the old one is ended there before the new one is used. Without
     /// the permission for that, a claim that nobody wants may stay for one TTL.
     async fn reconnect(&self, old: &Link) -> Result<Link> {
-        let link = Link::open(&self.address, &self.on_push()).await?;
+        let link = Link::open(&self.address, &self.on_push(), Time::Again).await?;
         if let Some(client) = old.server.client
             && link.server.run == old.server.run
         {

@@ -1,7 +1,9 @@
 -- inspect: what is at a key and in its line. Reads only.
 --
 --   KEYS  the key, its order, its expiry
+--   ARGV  'w' if what is not monban's is to be shown even if nobody waits, else 'o'
 --
+-- The value of another program may be long: it is told only if it is shown.
 -- Answer: { type, value, PTTL, µs now, { member, score, dies, seat or -1, ... } }, members in order of their scores.
 local value = redis.pcall('GET', KEYS[1])
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -18,4 +20,5 @@ for at = 1, #all, 2 do
     members[#members + 1] = tonumber(redis.call('ZSCORE', KEYS[2], 's' .. string.sub(all[at], 1, 48)) or '-1')
   end
 end
+if ARGV[1] ~= 'w' and #members == 0 and value and string.sub(value, 1, 3) ~= 'mb1' then value = '' end
 return { kind, value or '', redis.call('PTTL', KEYS[1]), time[1] * 1000000 + time[2], members }

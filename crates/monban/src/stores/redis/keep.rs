@@ -1,11 +1,14 @@
 //! Keeping and leaving.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use redis::{Cmd, Value};
 
 use super::batch::{self, Batch, Fence, Orders};
+use super::call::{self, Call};
 use super::hub::Hub;
-use super::scripts::Script;
-use super::{faults, scripts, value};
+use super::{faults, scripts};
 use crate::contract::{Release, Renewal};
 use crate::data::{Claim, Leave, Mode, Result};
 
@@ -16,24 +19,24 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
     let within = batch::patience(hub.address.timeout, claims.iter());
     let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
     if !held.is_empty() {
-        let command = held_command(&of(&held));
         let call = Call {
             hub,
             script: &scripts::HELD,
             watching: true,
             within,
+            command: &|which| held_command(&of(which)),
         };
-        call.answer(&command, &held, &mut answers).await;
+        answer(&call, &held, &mut answers).await;
     }
     if !other.is_empty() {
-        let command = renew_command(&of(&other));
         let call = Call {
             hub,
             script: &scripts::RENEW,
             watching: false,
             within,
+            command: &|which| renew_command(&of(which)),
         };
-        call.answer(&command, &other, &mut answers).await;
+        answer(&call, &other, &mut answers).await;
         other
             .iter()
             .for_each(|at| hub.watches.renewed(claims[*at].id));
@@ -78,14 +81,13 @@ fn renew_command(claims: &[&Claim]) -> Cmd {
     batch.command()
 }
 
-pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>> {
+pub(super) async fn release(hub: &Arc<Hub>, leaving: &[Leave]) -> Vec<Result<Release>> {
     if leaving.is_empty() {
         return Vec::new();
     }
     for leave in leaving {
         hub.watches.forget(&leave.claim.id); // whatever happens to the key now is no loss
     }
-    let command = release_command(leaving);
     let sent: Vec<usize> = (0..leaving.len()).collect();
     let mut answers: Vec<Option<Result<bool>>> = leaving.iter().map(|_| None).collect();
     let claims = leaving.iter().map(|leave| &leave.claim);
@@ -95,10 +97,13 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
         script: &scripts::RELEASE,
         watching: false,
         within,
+        command: &|which| {
+            release_command(&which.iter().map(|at| &leaving[*at]).collect::<Vec<_>>())
+        },
     };
-    call.answer(&command, &sent, &mut answers).await;
+    answer(&call, &sent, &mut answers).await;
     if hub.address.signal {
-        signal(hub, leaving).await;
+        signal(hub, leaving, &answers).await;
     }
     let release = |at: usize, answer| match answer {
         Some(Ok(true)) => Ok(Release::Done),
@@ -116,16 +121,16 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
         .collect()
 }
 
-fn release_command(leaving: &[Leave]) -> Cmd {
+fn release_command(leaving: &[&Leave]) -> Cmd {
     let keys = leaving.iter().map(|leave| &leave.claim);
     let mut batch = Batch::new(&scripts::RELEASE, keys, Fence::Needed, Orders::Needed);
     let plain = |leave: &Leave| leave.claim.mode == Mode::Exclusive && leave.linger.is_none();
-    batch.argument(if leaving.iter().all(plain) {
+    batch.argument(if leaving.iter().copied().all(plain) {
         b"x"
     } else {
         b"m"
     });
-    let alike = |a: &Leave, b: &Leave| {
+    let alike = |a: &&Leave, b: &&Leave| {
         (a.claim.mode, a.linger) == (b.claim.mode, b.linger) && a.claim.claimant == b.claim.claimant
     };
     batch.each(
@@ -140,58 +145,66 @@ fn release_command(leaving: &[Leave]) -> Cmd {
     batch.command()
 }
 
-/// A call of a script that answers each claim with yes or no.
-struct Call<'a> {
-    hub: &'a Hub,
-    script: &'a Script,
-    watching: bool,
-    within: std::time::Duration,
-}
-
-impl Call<'_> {
-    async fn answer(&self, command: &Cmd, sent: &[usize], answers: &mut [Option<Result<bool>>]) {
-        match self.ask(command).await {
-            Ok(Value::Array(each)) if each.len() == sent.len() => {
-                for (at, answer) in sent.iter().zip(each) {
-                    answers[*at] = value::int(answer).map(|yes| Ok(yes == 1));
+/// Makes a call that answers each claim with yes or no.
+async fn answer(call: &Call<'_>, sent: &[usize], answers: &mut [Option<Result<bool>>]) {
+    let link = match call.hub.link().await {
+        Ok(link) => link,
+        Err(error) => {
+            let all = sent.iter();
+            return all.for_each(|at| answers[*at] = Some(Err(error.clone())));
+        }
+    };
+    let mut rest = sent;
+    for (count, answer) in call.send(&link, sent).await {
+        let part;
+        (part, rest) = rest.split_at(count);
+        match answer {
+            Ok(Value::Array(each)) if each.len() == count => {
+                for (at, answer) in part.iter().zip(each) {
+                    answers[*at] = match call::failure(&answer) {
+                        Some(what) => Some(Err(link.caught(what))),
+                        None => call::yes(answer).map(Ok),
+                    };
                 }
             }
-            Ok(Value::Int(1)) => sent.iter().for_each(|at| answers[*at] = Some(Ok(true))),
+            Ok(Value::Int(1)) => part.iter().for_each(|at| answers[*at] = Some(Ok(true))),
             Ok(_) => {}
-            Err(error) => sent
-                .iter()
-                .for_each(|at| answers[*at] = Some(Err(error.clone()))),
-        }
-    }
-
-    async fn ask(&self, command: &Cmd) -> Result<Value> {
-        let link = self.hub.link().await?;
-        if self.watching {
-            self.hub
-                .run_watching(&link, self.script, command, self.within)
-                .await
-        } else {
-            self.hub.run(&link, self.script, command, self.within).await
+            Err(error) => {
+                let all = part.iter();
+                all.for_each(|at| answers[*at] = Some(Err(error.clone())));
+            }
         }
     }
 }
 
+/// How long a release waits for the signals to be taken: a process may end after its last release.
+const SIGNALLING: Duration = Duration::from_millis(100);
+
 /// Wakes the waiters of python-redis-lock, which sleep until they are told. Not telling them costs them time, so
-/// a failure here is not one of the release.
-async fn signal(hub: &Hub, leaving: &[Leave]) {
-    for leave in leaving {
-        let Some(name) = leave.claim.key.as_bytes().strip_prefix(b"lock:") else {
-            continue;
-        };
-        let mut command = Cmd::new();
-        command.arg("EVALSHA").arg(scripts::SIGNAL.hash()).arg(2);
-        command
-            .arg(leave.claim.key.as_bytes())
-            .arg([b"lock-signal:", name].concat());
-        if let Ok(link) = hub.link().await {
-            let _ = hub
-                .run(&link, &scripts::SIGNAL, &command, hub.address.timeout)
-                .await;
-        }
+/// a failure here is not one of the release, and one that takes long goes on beside it.
+async fn signal(hub: &Arc<Hub>, leaving: &[Leave], answers: &[Option<Result<bool>>]) {
+    let done = leaving.iter().zip(answers).filter_map(|(leave, answer)| {
+        let key = leave.claim.key.as_bytes();
+        let name = key.strip_prefix(b"lock:")?;
+        matches!(answer, Some(Ok(true))).then(|| signal_command(key, name))
+    });
+    let commands: Vec<Cmd> = done.collect();
+    if commands.is_empty() {
+        return;
     }
+    let hub = Arc::clone(hub);
+    let sent = tokio::spawn(async move {
+        if let Ok(link) = hub.link().await {
+            let signals = hub.run_each(&link, &scripts::SIGNAL, &commands, false);
+            let _ = signals.await;
+        }
+    });
+    let _ = tokio::time::timeout(SIGNALLING, sent).await;
+}
+
+fn signal_command(key: &[u8], name: &[u8]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("EVALSHA").arg(scripts::SIGNAL.hash()).arg(2);
+    command.arg(key).arg([b"lock-signal:", name].concat());
+    command
 }

@@ -71,13 +71,14 @@ local function tell(what, member, more)
   redis.call('PUBLISH', 'monban:' .. string.sub(member, 1, 16), what .. string.sub(member, 1, 48) .. (more or ''))
 end
 
+-- What a script answers for a claim that could not be looked after. The other claims of the batch are.
+local function failed(why) return { 4, type(why) == 'table' and why.err or tostring(why) } end
+
 -- Side keys outlive their last member a little, so that a line of the dead does not stay for ever.
 local function keep(order, expiry, ttl)
   ttl = tonumber(ttl) + 1000
-  if redis.call('PTTL', order) < ttl then
-    redis.call('PEXPIRE', order, text(ttl))
-    redis.call('PEXPIRE', expiry, text(ttl))
-  end
+  if redis.call('PTTL', order) < ttl then redis.call('PEXPIRE', order, text(ttl)) end
+  if redis.call('PTTL', expiry) < ttl then redis.call('PEXPIRE', expiry, text(ttl)) end
 end
 
 local function tidy(order, expiry)
@@ -236,8 +237,8 @@ local function settle(counter, key, order, expiry, mine, was)
     more = rounds == CAP
     next = head(order)
   end
-  if next and next ~= was and next ~= mine then
-    -- A new head: it watches the key from now on, or goes on with the work that was left over.
+  if next and next ~= mine and (more or next ~= was) then
+    -- A new head: it watches the key from now on. Any head goes on with the work that was left over.
     if more then tell('g', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
   end
   tidy(order, expiry)

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::address::Address;
-use super::server::{self, Server};
+use super::server::{self, Server, Time};
 use super::{faults, scripts, tls};
-use crate::data::{ProcessId, Result, duration_text};
+use crate::data::{Error, ProcessId, Result, duration_text};
 
 /// How long making a connection may take, name resolution and TLS included.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -59,9 +59,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 impl Link {
     /// Connects, is let in, loads the scripts, looks what kind of server it is.
-    pub(super) async fn open(address: &Address, push: &OnPush) -> Result<Self> {
+    pub(super) async fn open(address: &Address, push: &OnPush, time: Time) -> Result<Self> {
         let within = CONNECTING.max(address.timeout);
-        match tokio::time::timeout(within, Self::open_any(address, push)).await {
+        match tokio::time::timeout(within, Self::open_any(address, push, time)).await {
             Ok(link) => link,
             Err(_) if address.tls.is_some() => Err(faults::unavailable(format!(
                 "no answer from {address} for {}: is it a port for TLS?",
@@ -71,13 +71,13 @@ impl Link {
         }
     }
 
-    async fn open_any(address: &Address, push: &OnPush) -> Result<Self> {
+    async fn open_any(address: &Address, push: &OnPush, time: Time) -> Result<Self> {
         let name = address.to_string();
         match Self::greet(address, ProtocolVersion::RESP3, push).await? {
-            Ok(link) => link.prepare(address).await,
+            Ok(link) => link.prepare(address, time).await,
             Err(error) if speaks_no_resp3(&error) => {
                 match Self::greet(address, ProtocolVersion::RESP2, push).await? {
-                    Ok(link) => link.prepare(address).await,
+                    Ok(link) => link.prepare(address, time).await,
                     Err(error) => Err(faults::of(error, &name)),
                 }
             }
@@ -137,7 +137,7 @@ impl Link {
         }))
     }
 
-    async fn prepare(mut self, address: &Address) -> Result<Self> {
+    async fn prepare(mut self, address: &Address, time: Time) -> Result<Self> {
         let mut pipeline = pipe();
         pipeline.cmd("CLIENT").arg("ID").cmd("INFO");
         for script in scripts::all() {
@@ -152,7 +152,7 @@ impl Link {
             let answer = std::mem::take(answer);
             self.server.learn(self.checked(answer)?);
         }
-        server::check(&self.server, address)?;
+        server::check(&self.server, address, time)?;
         Ok(self)
     }
 
@@ -212,6 +212,14 @@ impl Link {
             }
             value => Ok(value),
         }
+    }
+
+    /// The error for what a script says went wrong with one claim.
+    pub(super) fn caught(&self, said: &[u8]) -> Error {
+        if faults::is_of_replica(&String::from_utf8_lossy(said)) {
+            self.close();
+        }
+        faults::caught(said, &self.name)
     }
 
     /// Makes sure that what is published to this process arrives here, before anything can be.

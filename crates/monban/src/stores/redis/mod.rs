@@ -38,6 +38,7 @@
 mod address;
 mod attempt;
 mod batch;
+mod call;
 mod faults;
 mod hub;
 mod keep;

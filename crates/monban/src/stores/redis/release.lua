@@ -1,15 +1,16 @@
 -- release, second part: claims one after the other. Repeating it is told the same while it can be.
 --
 -- An exclusive holder: the key is deleted, or lingers. A waiter, a share, permits: the member leaves. Then time passes,
--- which hands the key to the head of the line. What follows the deletion may fail for want of memory: the release has
--- happened all the same, and the head is granted when it asks again.
--- Answer: for each claim 1 (was there) or 0.
+-- which hands the key to the head of the line. What follows the deletion may fail, for a side key that is spoilt: the
+-- release has happened all the same, and the head is granted when it asks again.
+-- Answer: for each claim 1 (was there), 0, or { 4, what went wrong }.
 local function release(counter, key, order, expiry, mine, member, linger)
   local value = read(key)
   if value and string.sub(value, 6, 54) == string.sub(mine, 6) then
     if kind(value) == 'mb1l:' then return 1 end
     if kind(value) == 'mb1x:' then
       if linger >= 0 then
+        redis.call('PEXPIRE', key, text(linger)) -- never refused by a full server, nor is what follows it
         local fence, claimant = string.match(value, '^(%d+):(.*)$', 55)
         redis.call('SET', key, 'mb1l:' .. string.sub(mine, 6) .. fence .. ':' .. text(us) .. ':' .. claimant,
           'PX', text(linger))
@@ -38,6 +39,8 @@ for claim = 1, total do
   local mine = ARGV[at]
   local member = string.sub(mine, 6, 54) .. ARGV[shared]
   local order = KEYS[1 + total + claim]
-  reply[claim] = release(KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member, tonumber(ARGV[shared + 1]))
+  local fine, answer = pcall(release, KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member,
+    tonumber(ARGV[shared + 1]))
+  reply[claim] = fine and answer or failed(answer)
 end
 return reply

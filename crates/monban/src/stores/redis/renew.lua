@@ -4,37 +4,39 @@
 --   ARGV  for each claim: `mb1x:<claim id>:`, `<kind>:<n>:<of>:<claimant>`, TTL in ms
 --
 -- Puts the expiry off of a claim that is there and alive; never creates one. A share or permit holds only
--- while the marker is at the key. Answer: a list of 1 and 0.
+-- while the marker is at the key. Answer: a list of 1, 0, or { 4, what went wrong }.
+local function renew(key, order, mine, rest, ttl)
+  local expiry = string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' then
+    if not string.find(value.err, 'WRONGTYPE', 1, true) then error(value.err) end
+    value = ''
+  end
+  if value and string.sub(value, 1, 54) == mine then
+    redis.call('PEXPIRE', key, ttl)
+    return 1
+  end
+  local member = string.sub(mine, 6, 53) .. ':' .. rest
+  local time = redis.call('TIME')
+  local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
+  local score = tonumber(redis.call('ZSCORE', order, member) or '')
+  local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
+  local marked = value and string.sub(value, 1, 5) == 'mb1m:'
+  if not (score and dies and dies > now and (score > 0 or marked)) then return 0 end
+  -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.
+  for _, side in ipairs({ order, expiry }) do
+    redis.call('PEXPIRE', side, math.max(redis.call('PTTL', side), ttl + 1000))
+  end
+  redis.call('ZADD', expiry, string.format('%.0f', now + ttl), member)
+  if score < 0 and redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
+  return 1
+end
+
 local kept = {}
 local total = #KEYS / 2
 for claim = 1, total do
-  local key, order = KEYS[claim], KEYS[total + claim]
-  local expiry = string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14)
-  local mine, ttl = ARGV[3 * claim - 2], tonumber(ARGV[3 * claim])
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' then
-    if not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
-    value = ''
-  end
-  kept[claim] = 0
-  if value and string.sub(value, 1, 54) == mine then
-    redis.call('PEXPIRE', key, ttl)
-    kept[claim] = 1
-  else
-    local member = string.sub(mine, 6, 53) .. ':' .. ARGV[3 * claim - 1]
-    local time = redis.call('TIME')
-    local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
-    local score = tonumber(redis.call('ZSCORE', order, member) or '')
-    local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
-    local marked = value and string.sub(value, 1, 5) == 'mb1m:'
-    if score and dies and dies > now and (score > 0 or marked) then
-      redis.call('ZADD', expiry, string.format('%.0f', now + ttl), member)
-      for _, side in ipairs({ order, expiry }) do
-        if redis.call('PTTL', side) < ttl + 1000 then redis.call('PEXPIRE', side, ttl + 1000) end
-      end
-      if score < 0 and redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
-      kept[claim] = 1
-    end
-  end
+  local fine, answer = pcall(renew, KEYS[claim], KEYS[total + claim], ARGV[3 * claim - 2], ARGV[3 * claim - 1],
+    tonumber(ARGV[3 * claim]))
+  kept[claim] = fine and answer or { 4, type(answer) == 'table' and answer.err or tostring(answer) }
 end
 return kept

@@ -48,8 +48,16 @@ impl Server {
     }
 }
 
+/// Which connection is being made. Another one after the first may meet a server that has just stepped down: that is
+/// over soon, and no reason to give anything up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Time {
+    First,
+    Again,
+}
+
 /// Refuses a server that cannot keep the promise.
-pub(super) fn check(server: &Server, address: &Address) -> Result<()> {
+pub(super) fn check(server: &Server, address: &Address, time: Time) -> Result<()> {
     let mut numbers = server.version.split('.').map(|n| n.parse().unwrap_or(0));
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (6, 2) {
@@ -65,7 +73,11 @@ pub(super) fn check(server: &Server, address: &Address) -> Result<()> {
         return Err(faults::cluster(&address.to_string()));
     }
     if server.replica {
-        return Err(faults::rejected(faults::replica(&address.to_string())));
+        let what = faults::replica(&address.to_string());
+        return Err(match time {
+            Time::First => faults::rejected(what),
+            Time::Again => faults::unavailable(what),
+        });
     }
     if server.bounded && server.policy != "noeviction" && !address.evicting {
         return Err(Error::unsupported(
@@ -90,7 +102,19 @@ mod tests {
     fn judged(info: &str, url: &str) -> Result<()> {
         let mut server = Server::default();
         server.learn(Value::BulkString(info.as_bytes().to_vec()));
-        check(&server, &Address::parse(url).unwrap())
+        check(&server, &Address::parse(url).unwrap(), Time::First)
+    }
+
+    #[test]
+    fn a_server_that_has_just_stepped_down_is_no_reason_to_give_up() {
+        let mut server = Server::default();
+        let replica = GOOD.replace("role:master", "role:slave");
+        server.learn(Value::BulkString(replica.into_bytes()));
+        let address = Address::parse("redis://h").unwrap();
+        for (time, transient) in [(Time::First, false), (Time::Again, true)] {
+            let error = check(&server, &address, time).unwrap_err();
+            assert_eq!(error.is_transient(), transient, "{error}");
+        }
     }
 
     #[test]

@@ -15,27 +15,32 @@ use crate::contract::Release;
 use crate::data::{Entry, EntryId, Error, Fence, Key, Mode, Result, Standing};
 
 /// How many keys the server looks through in one step: other clients come between.
-const STEP: usize = 500;
+const STEP: usize = 1_000;
+/// How many lines are asked for at once.
+const LINES: usize = 100;
 
 pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
     let link = hub.link().await?;
     let mut keys: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for order in scan(hub, &link, &names::orders_like(prefix)).await? {
+    for order in scan(hub, &link, &names::orders_like(prefix), "zset").await? {
         keys.extend(names::key_of_order(&order).map(<[u8]>::to_vec));
     }
-    keys.extend(scan(hub, &link, &names::keys_like(prefix)).await?);
+    // What is no string is another program's, and not shown unless it is in the way of a line.
+    keys.extend(scan(hub, &link, &names::keys_like(prefix), "string").await?);
     keys.insert(prefix.to_vec());
+    let keys: Vec<(Key, Whole)> = keys
+        .into_iter()
+        .filter(|name| name.starts_with(prefix))
+        .filter_map(|name| {
+            let asked = name == prefix;
+            let whole = if asked { Whole::Foreign } else { Whole::Ours };
+            let key = Key::new(name).ok()?;
+            names::check(&key).is_ok().then_some((key, whole))
+        })
+        .collect();
     let mut entries = Vec::new();
-    for name in keys {
-        let Ok(key) = Key::new(&name) else { continue };
-        if names::check(&key).is_ok() && name.starts_with(prefix) {
-            let whole = if name == prefix {
-                Whole::Foreign
-            } else {
-                Whole::Ours
-            };
-            entries.extend(line(hub, &link, &key, whole).await?);
-        }
+    for part in keys.chunks(LINES) {
+        entries.extend(lines(hub, &link, part).await?);
     }
     Ok(entries)
 }
@@ -48,7 +53,7 @@ enum Whole {
 }
 
 /// Goes through all keys in steps (never KEYS, which stops the server for as long as it takes).
-async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8]) -> Result<Vec<Vec<u8>>> {
+async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8], kind: &str) -> Result<Vec<Vec<u8>>> {
     let mut cursor = b"0".to_vec();
     let mut found = Vec::new();
     loop {
@@ -57,7 +62,9 @@ async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8]) -> Result<Vec<Vec<u8>
             .arg("MATCH")
             .arg(pattern)
             .arg("COUNT")
-            .arg(STEP);
+            .arg(STEP)
+            .arg("TYPE")
+            .arg(kind);
         let answer = link.call(&step, hub.address.timeout).await?;
         let Value::Array(parts) = answer else {
             return Err(faults::garbled(&link.name));
@@ -75,18 +82,27 @@ async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8]) -> Result<Vec<Vec<u8>
     }
 }
 
-async fn line(hub: &Hub, link: &Arc<Link>, key: &Key, whole: Whole) -> Result<Vec<Entry>> {
+async fn lines(hub: &Hub, link: &Arc<Link>, keys: &[(Key, Whole)]) -> Result<Vec<Entry>> {
+    let commands: Vec<Cmd> = keys.iter().map(|(key, whole)| look(key, *whole)).collect();
+    let script = &scripts::INSPECT;
+    let answers = hub.run_each(link, script, &commands, false).await?;
+    let mut entries = Vec::new();
+    for ((key, whole), answer) in keys.iter().zip(answers) {
+        let seen = Seen::read(answer?).ok_or_else(|| faults::garbled(&link.name))?;
+        entries.extend(seen.entries(key, *whole));
+    }
+    Ok(entries)
+}
+
+fn look(key: &Key, whole: Whole) -> Cmd {
     let mut command = Cmd::new();
     command.arg("EVALSHA").arg(scripts::INSPECT.hash()).arg(3);
     command
         .arg(key.as_bytes())
         .arg(Side::Order.of(key.as_bytes()))
         .arg(Side::Expiry.of(key.as_bytes()));
-    let answer = hub
-        .run(link, &scripts::INSPECT, &command, hub.address.timeout)
-        .await?;
-    let seen = Seen::read(answer).ok_or_else(|| faults::garbled(&link.name))?;
-    Ok(seen.entries(key, whole))
+    command.arg(if whole == Whole::Foreign { "w" } else { "o" });
+    command
 }
 
 /// What the script saw.

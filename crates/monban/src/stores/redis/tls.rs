@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
 
 use super::address::{Address, Tls};
 use super::faults;
@@ -26,22 +26,42 @@ pub(super) async fn wrap(
     address: &Address,
     tls: &Tls,
 ) -> Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| faults::rejected("no version of TLS fits".to_owned()).because(error))?
-        .with_root_certificates(roots(tls)?)
-        .with_no_client_auth();
+    let config = match tls.config.get() {
+        Some(config) => Arc::clone(config),
+        None => Arc::clone(tls.config.get_or_init({
+            let made = Arc::new(config(tls)?);
+            || made
+        })),
+    };
     let name = ServerName::try_from(address.host.clone()).map_err(|_| {
         Error::invalid(format!(
             "{} is not a name a certificate can be for",
             address.host
         ))
     })?;
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = TlsConnector::from(config);
     connector.connect(name, socket).await.map_err(|error| {
-        faults::rejected(format!("no TLS connection to {address}: {error}")).because(error)
+        let what = format!("no TLS connection to {address}: {error}");
+        // A connection that breaks off while it is made says nothing about certificates.
+        let of_tls = error
+            .get_ref()
+            .is_some_and(|inner| inner.is::<rustls::Error>());
+        if of_tls {
+            faults::rejected(what).because(error)
+        } else {
+            faults::unavailable(what).because(error)
+        }
     })
+}
+
+/// Reads the certificates to trust, which takes a while: once for a store.
+fn config(tls: &Tls) -> Result<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| faults::rejected("no version of TLS fits".to_owned()).because(error))?
+        .with_root_certificates(roots(tls)?)
+        .with_no_client_auth())
 }
 
 fn roots(tls: &Tls) -> Result<RootCertStore> {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use crate::contract::Wake;
-use crate::data::{Claim, ClaimId, Error, Key, Mode, ProcessId, Result};
+use crate::data::{Claim, ClaimId, Error, IfBusy, Key, Mode, ProcessId, Result};
 
 /// Values longer than this are told apart by their beginning.
 pub(super) const SEEN: usize = 400;
@@ -50,6 +50,8 @@ struct Known {
     signal: Option<Arc<Signal>>,
     /// It was refused and is not in line: it is known for as long as somebody listens.
     passing: bool,
+    /// It holds, and did not when its key was read last. A holder is told once: only what is read twice is told.
+    doubted: bool,
 }
 
 #[derive(Clone)]
@@ -86,9 +88,9 @@ pub(super) struct Look {
 }
 
 impl Watches {
-    /// Enters claims that are about to be asked for, so that no wake is lost. The answer says for each whether it
-    /// may be asked.
-    pub(super) fn ask(&self, claim: &Claim) -> Result<()> {
+    /// Enters a claim that is about to be asked for, so that no wake is lost; an error if it may not be asked. The
+    /// answer says whether it is to be forgotten if the server refuses it: it is new, or waits outside the line.
+    pub(super) fn ask(&self, claim: &Claim) -> Result<bool> {
         let mut inner = self.lock();
         if let Some(known) = inner.claims.get_mut(&claim.id) {
             if known.mode != claim.mode || known.key != claim.key {
@@ -99,7 +101,8 @@ impl Watches {
                 before.notify.notify_one(); // whoever still listens to the last answer need not any more
             }
             known.passing = false;
-            return Ok(());
+            let waits = matches!(known.role, Role::Waiting { .. });
+            return Ok(waits && claim.if_busy == IfBusy::Leave);
         }
         let known = Known {
             key: claim.key.clone(),
@@ -107,9 +110,10 @@ impl Watches {
             role: Role::Waiting { seen: None },
             signal: Some(Arc::default()),
             passing: false,
+            doubted: false,
         };
         inner.claims.insert(claim.id, known);
-        Ok(())
+        Ok(true)
     }
 
     /// The claim holds; the future is ready when it may not hold any more.
@@ -229,9 +233,19 @@ impl Watches {
         let Some(known) = inner.claims.get_mut(id) else {
             return;
         };
+        let lost = matches!(known.role, Role::Holding)
+            && value.is_none_or(|value| !is_held(value, id, known.mode));
+        if lost && !std::mem::replace(&mut known.doubted, true) {
+            inner.now.push(*id);
+            drop(inner);
+            self.some.notify_one();
+            self.urgent.notify_one();
+            return;
+        }
+        known.doubted = lost;
         let wake = match (&mut known.role, value) {
-            (_, None) => true,
-            (Role::Holding, Some(value)) => !is_held(value, id, known.mode),
+            (Role::Holding, _) => lost,
+            (Role::Waiting { .. }, None) => true,
             (Role::Waiting { seen }, Some(value)) => {
                 let value = owner(value);
                 let changed = seen.as_ref().is_some_and(|seen| *seen != value);
@@ -438,7 +452,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Claimant, IfBusy};
+    use crate::data::Claimant;
 
     fn claim(key: &str) -> Claim {
         Claim {
@@ -522,6 +536,35 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_told_when_it_is_read_twice_in_a_row() {
+        let watches = Arc::new(Watches::default());
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        let mut lost = watches.hold(claim.id).unwrap();
+        let held = format!("mb1x:{}:1:", claim.id);
+        for value in [None, Some(held.as_bytes()), Some(b"x".as_slice())] {
+            watches.read(&claim.id, value);
+            let early = tokio::time::timeout(Duration::from_millis(1), &mut lost);
+            assert!(early.await.is_err(), "told at once");
+        }
+        assert_eq!(watches.take(false).len(), 2, "each doubt is looked into");
+        watches.read(&claim.id, None);
+        assert!(is_ready(lost).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_claims_that_are_new_or_outside_the_line_are_forgotten_if_refused() {
+        let watches = Arc::new(Watches::default());
+        let mut claim = claim("k");
+        assert!(watches.ask(&claim).unwrap());
+        assert!(!watches.ask(&claim).unwrap(), "in line");
+        claim.if_busy = IfBusy::Leave;
+        assert!(watches.ask(&claim).unwrap());
+        let _lost = watches.hold(claim.id);
+        assert!(!watches.ask(&claim).unwrap(), "holding");
     }
 
     #[tokio::test(start_paused = true)]

@@ -221,6 +221,9 @@ async fn acquire(plan: Plan) -> Result<Lease> {
     let (reply, answer) = oneshot::channel();
     let waiting = Waiting::new(handle, claim, options, gate, (started, until));
     let waiting = waiting.observed_by(observer).pausing_by(retry);
+    if engine.reach == Reach::Local {
+        return wait::wait_here(waiting, first).await;
+    }
     let keeper = match engine.keeper() {
         Ok(keeper) => keeper,
         Err(error) => {

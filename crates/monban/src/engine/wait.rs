@@ -129,6 +129,36 @@ pub(super) async fn wait(
     }
 }
 
+/// As [`wait`], where the caller stands: a local store is asked without the keeper, so a wake-up need not pass through
+/// two further threads. Dropped, it leaves the line.
+pub(super) async fn wait_here(mut waiting: Waiting, first: Asked) -> Result<Lease> {
+    let engine = Arc::clone(&waiting.handle.engine);
+    let mut asked = first;
+    loop {
+        let (wake, at) = match waiting.step(asked) {
+            Step::Finish(result) => return result,
+            Step::Pause { wake, at } => (wake, at),
+        };
+        tokio::select! {
+            biased;
+            () = woken(wake) => {}
+            slept = engine.sleep_until(at) => slept?,
+        }
+        let now = engine.clock.now();
+        if waiting.until.is_some_and(|until| now >= until) {
+            return waiting.timed_out(now);
+        }
+        asked = ask(
+            &waiting.handle,
+            &waiting.claim,
+            &waiting.options,
+            &mut waiting.gate,
+        )
+        .await
+        .unwrap_or_else(Asked::Failed);
+    }
+}
+
 pub(super) async fn woken(wake: Option<Wake>) {
     match wake {
         Some(wake) => wake.await,

@@ -133,7 +133,8 @@ impl Acquire {
         self
     }
 
-    /// Calls this, on the background thread, whenever the store has said what is in the way. Do not block in it.
+    /// Calls this, on the background thread or on the one that waits, whenever the store has said what is in the
+    /// way. Do not block in it.
     pub fn observe(mut self, observer: impl Fn(&BusyInfo) + Send + 'static) -> Self {
         if let Some(plan) = &mut self.plan {
             plan.observer = Some(Box::new(observer));

@@ -1,7 +1,7 @@
 //! Two machines have the same line in their crontab: the report is sent once per interval.
 //!
 //! The interval counts from a start that succeeded. Run it again at once on a store that outlives it
-//! (`MONBAN_STORE=file:/tmp/locks`): it is not due.
+//! (`MONBAN_STORE=file:/var/lib/app/locks`): it is not due.
 
 mod support;
 

@@ -50,6 +50,8 @@ pub struct Clock(Kind);
 enum Kind {
     #[default]
     System,
+    /// The machine's, and by how much it has been moved on, in nanoseconds.
+    Stepped(Arc<AtomicU64>),
     Manual(Arc<Manual>),
 }
 
@@ -64,6 +66,13 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self(Kind::System)
+    }
+
+    /// The machine's clock, which [`advance`](Self::advance) moves on further, as waking from suspend does: who
+    /// sleeps by it is not woken. Clones share its steps.
+    #[must_use]
+    pub fn stepped() -> Self {
+        Self(Kind::Stepped(Arc::default()))
     }
 
     /// A clock that stands still until [`advance`](Self::advance) moves it. Clones share its time.
@@ -87,21 +96,29 @@ impl Clock {
     pub fn now(&self) -> Tick {
         match &self.0 {
             Kind::System => system_now(),
+            Kind::Stepped(by) => {
+                system_now().after(Duration::from_nanos(by.load(Ordering::SeqCst)))
+            }
             Kind::Manual(manual) => Tick(manual.now.load(Ordering::SeqCst)),
         }
     }
 
-    /// Moves a manual clock on and wakes whoever sleeps by it.
+    /// Moves a clock on; wakes whoever sleeps by a manual one.
     ///
     /// # Panics
     ///
     /// If this is the machine's clock.
     pub fn advance(&self, by: Duration) {
-        let Kind::Manual(manual) = &self.0 else {
-            panic!("the machine's clock cannot be moved")
-        };
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let later = |now: u64| Some(now.saturating_add(by));
+        let manual = match &self.0 {
+            Kind::Manual(manual) => manual,
+            Kind::Stepped(steps) => {
+                let _ = steps.fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
+                return;
+            }
+            Kind::System => panic!("the machine's clock cannot be moved"),
+        };
         let _ = manual
             .now
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, later);
@@ -175,6 +192,18 @@ mod tests {
         assert_eq!(clock.now().since(start), Duration::from_secs(5));
         assert!(clock.poll_moved(start, Waker::noop()).is_ready());
         assert!(clock.poll_moved(clock.now(), Waker::noop()).is_pending());
+    }
+
+    #[test]
+    fn a_stepped_clock_runs_and_jumps_ahead_for_all_its_clones() {
+        let clock = Clock::stepped();
+        let start = clock.now();
+        assert!(start <= system_now(), "not yet moved");
+        clock.clone().advance(Duration::from_secs(3_600));
+        assert!(clock.now().since(start) >= Duration::from_secs(3_600));
+        assert!(clock.now() > system_now());
+        assert!(!clock.is_manual());
+        assert!(clock.poll_moved(start, Waker::noop()).is_pending());
     }
 
     #[test]

@@ -1,0 +1,6 @@
+//! The torture test of monban.
+pub mod checkers;
+pub mod clock;
+pub mod event;
+pub mod story;
+pub mod verdict;

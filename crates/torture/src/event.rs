@@ -268,8 +268,8 @@ impl Log {
     /// If it cannot be written: a history with holes proves nothing.
     pub fn at(&self, t: u64, what: What) {
         let p = self.process.clone();
-        let mut line =
-            serde_json::to_vec(&Event { t, p, what }).expect("an event is made of text and numbers");
+        let mut line = serde_json::to_vec(&Event { t, p, what })
+            .expect("an event is made of text and numbers");
         line.push(b'\n');
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&line).expect("the history can be written");

@@ -1,6 +1,21 @@
-//! The torture test of monban.
+//! The torture test of monban: real processes take and release keys through the public API, faults are injected by a
+//! seeded plan, everything that happens goes to one history, and pure checkers look for what must not be.
+//!
+//! `monban torture --store URL` (feature `torture` of the command) runs it. What is checked, and how, stands in
+//! [`checkers`]; that the checkers can fail is shown by hand-written histories and by [`naive`] locks.
+
 pub mod checkers;
 pub mod clock;
+mod command;
 pub mod event;
+pub mod naive;
+pub mod plan;
+pub mod proxy;
+pub mod report;
+pub mod resource;
+pub mod run;
 pub mod story;
 pub mod verdict;
+pub mod worker;
+
+pub use command::{Args, main};

@@ -186,8 +186,7 @@ impl Story {
                 waits,
             } => {
                 self.by_name.insert(hold.clone(), self.holds.len());
-                self.holds
-                    .push(asked(event, hold, key, (*mode, *waits)));
+                self.holds.push(asked(event, hold, key, (*mode, *waits)));
             }
             what => self.live(event, what, claims),
         }

@@ -6,6 +6,9 @@ use super::told;
 use crate::story::{Hold, Story};
 use crate::verdict::{Verdict, Violation};
 
+/// The grants of one key and seat, with their fences.
+type Line<'a> = Vec<(&'a Hold, i64)>;
+
 /// Orders the grants of each key (and seat) by when they were valid, and expects a greater fence each time; and no
 /// fence twice, also not of a grant that was over when it arrived.
 #[must_use]
@@ -16,7 +19,7 @@ pub fn fences(story: &Story) -> Verdict {
         "every exclusive grant carries a greater fence than any earlier one of its key (or seat)",
     );
     verdict.of = "fences";
-    let mut lines: BTreeMap<(&str, Option<u32>), Vec<(&Hold, i64)>> = BTreeMap::new();
+    let mut lines: BTreeMap<(&str, Option<u32>), Line<'_>> = BTreeMap::new();
     for hold in &story.holds {
         if let (Some(_), Some(fence)) = (hold.granted, hold.fence) {
             let line = lines.entry((&hold.key, hold.seat)).or_default();

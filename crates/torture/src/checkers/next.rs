@@ -207,9 +207,10 @@ mod tests {
 
     #[test]
     fn who_waits_for_ever_is_found() {
-        let tale = Tale::new()
-            .asked(0, "w0.0", "a", "k", X)
-            .hold("b", "other", X, (9_000, 9_001), 1);
+        let tale =
+            Tale::new()
+                .asked(0, "w0.0", "a", "k", X)
+                .hold("b", "other", X, (9_000, 9_001), 1);
         assert_eq!(found(tale.clone()).0, 1);
         assert_eq!(found(tale.refused(8_000, "w0.0", "a")).0, 0);
     }

@@ -134,9 +134,10 @@ mod tests {
             .lost(8, "w0.0", "a")
             .hold("b", "k", X, (9, 20), 2);
         assert_eq!(found(lost), (0, 0));
-        let silent = Tale::new()
-            .granted(0, "w0.0", "a", "k", X, Some(12))
-            .hold("b", "k", X, (9, 20), 2);
+        let silent =
+            Tale::new()
+                .granted(0, "w0.0", "a", "k", X, Some(12))
+                .hold("b", "k", X, (9, 20), 2);
         assert_eq!(found(silent), (1, 0));
     }
 
@@ -155,9 +156,10 @@ mod tests {
 
     #[test]
     fn readers_are_beside_readers_and_no_writer() {
-        let readers = Tale::new()
-            .hold("a", "k", Shared, (0, 10), 1)
-            .hold("b", "k", Shared, (5, 20), 2);
+        let readers =
+            Tale::new()
+                .hold("a", "k", Shared, (0, 10), 1)
+                .hold("b", "k", Shared, (5, 20), 2);
         assert_eq!(found(readers), (0, 0));
         let writer = Tale::new()
             .hold("a", "k", Shared, (0, 10), 1)
@@ -175,9 +177,13 @@ mod tests {
         assert_eq!(found(full.clone()), (0, 0));
         let over = full.seated("d", "k", permit(1), (3, 10), 3);
         assert_eq!(found(over), (1, 0));
-        let twice = Tale::new()
-            .seated("a", "k", permit(1), (0, 10), 1)
-            .seated("b", "k", permit(1), (1, 10), 1);
+        let twice = Tale::new().seated("a", "k", permit(1), (0, 10), 1).seated(
+            "b",
+            "k",
+            permit(1),
+            (1, 10),
+            1,
+        );
         assert_eq!(found(twice), (1, 0));
     }
 

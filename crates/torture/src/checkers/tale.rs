@@ -1,4 +1,5 @@
 //! Hand-written histories for the tests of the checkers. Times are in milliseconds.
+#![allow(clippy::too_many_arguments, reason = "a line of a tale says all")]
 
 use crate::event::{Event, Mode, What};
 use crate::story::Story;
@@ -198,14 +199,7 @@ impl Tale {
             .event(to, "conductor", What::Healed { id })
     }
 
-    pub(crate) fn write(
-        self,
-        at: u64,
-        hold: &str,
-        key: &str,
-        fence: i64,
-        accepted: bool,
-    ) -> Self {
+    pub(crate) fn write(self, at: u64, hold: &str, key: &str, fence: i64, accepted: bool) -> Self {
         let what = What::Write {
             hold: hold.into(),
             key: key.into(),
@@ -225,7 +219,10 @@ impl Tale {
             value,
         };
         let value = put.1;
-        self.event(read.0, "resource", read_it)
-            .event(put.0, "resource", What::Put { hold, key, value })
+        self.event(read.0, "resource", read_it).event(
+            put.0,
+            "resource",
+            What::Put { hold, key, value },
+        )
     }
 }

@@ -7,6 +7,9 @@ use crate::event::What;
 use crate::story::Story;
 use crate::verdict::{Verdict, Violation};
 
+/// A counter's value, and who wrote it when.
+type Counter<'a> = (u64, Option<(&'a str, u64)>);
+
 /// Finds writes that were based on a value which another write had replaced by then.
 ///
 /// A holder may be paused between its last check and its write, and no lock can help that: an update which is lost
@@ -19,8 +22,7 @@ pub fn updates(story: &Story) -> Verdict {
         "no update of an unguarded counter is lost, but by a holder that was paused past its lease",
     );
     verdict.of = "updates";
-    // By counter: the value, and who wrote it when.
-    let mut counters: BTreeMap<&str, (u64, Option<(&str, u64)>)> = BTreeMap::new();
+    let mut counters: BTreeMap<&str, Counter<'_>> = BTreeMap::new();
     let mut read: BTreeMap<&str, u64> = BTreeMap::new();
     for event in &story.events {
         match &event.what {

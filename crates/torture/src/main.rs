@@ -1,0 +1,24 @@
+//! The torture test as a program of its own; `monban torture` is the same.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Tortures a store and says what its locks were worth.
+#[derive(Debug, Parser)]
+#[command(name = "monban-torture", version)]
+struct Program {
+    /// The store
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    #[command(flatten)]
+    args: monban_torture::Args,
+}
+
+fn main() -> ExitCode {
+    if monban_torture::worker::requested() {
+        return monban_torture::worker::main();
+    }
+    let program = Program::parse();
+    monban_torture::main(program.store.as_deref(), &program.args)
+}

@@ -1,0 +1,437 @@
+//! What happens while a plan is played: faults begin and end, the dead are replaced.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use monban::contract::Release;
+use monban::data::Standing;
+use monban::{Locks, block_on};
+use rustix::process::Signal;
+
+use super::crew::{Member, READY_WITHIN};
+use super::{Settings, Target, sleep_until};
+use crate::clock::now;
+use crate::event::{Log, What};
+use crate::plan::{Fault, Planned};
+use crate::proxy::{Proxy, Weather};
+use crate::worker::Config;
+
+/// How often the dead are looked for.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Something to be done later.
+struct Later {
+    at: Duration,
+    deed: Deed,
+}
+
+enum Deed {
+    /// A worker that was to die by its own hand dies by ours if it has not.
+    Reap(usize, u32),
+    /// A worker that was stopped goes on.
+    Continue(usize, u32),
+    /// The weather is fair again.
+    Clear(Option<usize>, u32),
+    /// The server comes back.
+    Restart(u32),
+    /// The server goes on.
+    Resume(u32),
+    /// A worker is replaced.
+    Replace(usize),
+}
+
+/// The run, while it lasts.
+pub(super) struct Stage {
+    target: Target,
+    locks: Locks,
+    log: Arc<Log>,
+    crew: Vec<Member>,
+    later: Vec<Later>,
+    start: Instant,
+    ttl: Duration,
+    faults: AtomicU32,
+    /// For each worker the fault by which it is to die or is stopped.
+    doomed: Vec<Option<u32>>,
+    stopped: Vec<bool>,
+    bad_weather: Vec<bool>,
+    server_down: bool,
+    hands: Vec<JoinHandle<()>>,
+    pub(super) broken: Vec<String>,
+}
+
+impl Stage {
+    /// Starts the workers and waits until they work.
+    pub(super) fn set(
+        settings: &Settings,
+        target: Target,
+        (locks, log): (Locks, Log),
+        resource: u16,
+    ) -> io::Result<Self> {
+        let memory = target.url == "memory:";
+        let workers = if memory { 1 } else { settings.workers };
+        let mut crew = Vec::new();
+        for number in 0..workers {
+            let proxy = target.address().map(|server| Proxy::before(&server));
+            let proxy = proxy.transpose()?;
+            let config = Config {
+                url: target.url_through(proxy.as_ref().map(Proxy::port)),
+                process: String::new(),
+                history: settings.dir.join(format!("histories/w{number}.jsonl")),
+                resource,
+                ttl: settings.ttl,
+                tasks: settings.tasks * settings.workers / workers,
+                keys: settings.keys,
+                seed: settings.seed.wrapping_add(number as u64 * 104_729),
+            };
+            crew.push(Member::new(number, &settings.program, config, proxy));
+        }
+        let mut stage = Self {
+            target,
+            locks,
+            log: Arc::new(log),
+            later: Vec::new(),
+            start: Instant::now(),
+            ttl: settings.ttl,
+            faults: AtomicU32::new(0),
+            doomed: vec![None; workers],
+            stopped: vec![false; workers],
+            bad_weather: vec![false; workers],
+            server_down: false,
+            hands: Vec::new(),
+            broken: Vec::new(),
+            crew,
+        };
+        for member in &mut stage.crew {
+            member.start()?;
+        }
+        stage.start = Instant::now();
+        Ok(stage)
+    }
+
+    /// Plays the plan to its end, and goes on for the rest of the time.
+    pub(super) fn play(&mut self, plan: Vec<Planned>, lasts: Duration) -> io::Result<()> {
+        for planned in plan {
+            self.pass_until(planned.at)?;
+            self.begin(planned)?;
+        }
+        self.pass_until(lasts)
+    }
+
+    fn pass_until(&mut self, at: Duration) -> io::Result<()> {
+        loop {
+            self.look_after()?;
+            let elapsed = self.start.elapsed();
+            if elapsed >= at {
+                return Ok(());
+            }
+            sleep_until(self.start, at.min(elapsed + TICK));
+        }
+    }
+
+    /// Does what is due, and buries the dead.
+    fn look_after(&mut self) -> io::Result<()> {
+        let elapsed = self.start.elapsed();
+        let (due, rest) = std::mem::take(&mut self.later)
+            .into_iter()
+            .partition(|later| later.at <= elapsed);
+        self.later = rest;
+        let due: Vec<Later> = due;
+        for later in due {
+            self.act(later.deed)?;
+        }
+        for worker in 0..self.crew.len() {
+            let Some(status) = self.crew[worker].ended() else {
+                // By a point that was reached just after it was disarmed.
+                if !self.stopped[worker] && self.crew[worker].is_stopped() {
+                    self.crew[worker].signal(Signal::CONT);
+                }
+                continue;
+            };
+            let process = self.crew[worker].process().to_owned();
+            match self.doomed[worker].take() {
+                Some(id) => {
+                    self.log.now(What::Dead { process });
+                    self.log.now(What::Healed { id });
+                }
+                None => self
+                    .broken
+                    .push(format!("{process} ended by itself: {status}")),
+            }
+            let at = self.start.elapsed() + self.ttl / 8;
+            self.later.push(Later {
+                at,
+                deed: Deed::Replace(worker),
+            });
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, planned: Planned) -> io::Result<()> {
+        let Planned { kind, fault, .. } = planned;
+        match fault {
+            Fault::Kill { worker, point } => {
+                let worker = self.within(worker);
+                if self.crew[worker].is_running() && self.doomed[worker].is_none() {
+                    let what = format!("SIGKILL at `{}`", point.name());
+                    let id = self.fault(kind, Some(worker), what);
+                    self.doomed[worker] = Some(id);
+                    self.crew[worker].tell(&format!("die {}", point.name()));
+                    self.after(self.ttl, Deed::Reap(worker, id));
+                }
+            }
+            Fault::Stop {
+                worker,
+                point,
+                lasts,
+            } => {
+                let worker = self.within(worker);
+                let free = !self.stopped[worker] && self.doomed[worker].is_none();
+                if self.crew[worker].is_running() && free {
+                    let at = point.map_or("anywhere", |point| point.name());
+                    let what = format!("SIGSTOP at `{at}` for {lasts:.1?}");
+                    let id = self.fault(kind, Some(worker), what);
+                    self.stopped[worker] = true;
+                    match point {
+                        Some(point) => self.crew[worker].tell(&format!("stop {}", point.name())),
+                        None => self.crew[worker].signal(Signal::STOP),
+                    }
+                    self.after(lasts, Deed::Continue(worker, id));
+                }
+            }
+            Fault::Step { worker, by } => {
+                let worker = self.within(worker);
+                let id = self.fault(kind, Some(worker), format!("clocks ahead by {by:.1?}"));
+                self.crew[worker].tell(&format!("step {}", by.as_millis()));
+                self.log.now(What::Healed { id });
+            }
+            Fault::Evict => self.evict(),
+            Fault::Net {
+                worker,
+                weather,
+                lasts,
+            } => self.net(kind, worker, weather, lasts),
+            Fault::Verb { verb, fault, times } => {
+                let id = self.fault(kind, Some(0), format!("{fault} of {verb}, {times} times"));
+                self.crew[0].tell(&format!("verb {verb} {fault} {times}"));
+                self.after(self.ttl, Deed::Clear(Some(0), id));
+            }
+            server => self.server(kind, &server)?,
+        }
+        Ok(())
+    }
+
+    fn net(&mut self, kind: &str, worker: Option<usize>, weather: Weather, lasts: Duration) {
+        let concerned: Vec<usize> = match worker {
+            Some(worker) => vec![self.within(worker)],
+            None => (0..self.crew.len()).collect(),
+        };
+        // One fault of the network at a time for each: the second would end the first.
+        if concerned.iter().any(|worker| self.bad_weather[*worker]) {
+            return;
+        }
+        let only = worker.map(|_| concerned[0]);
+        let id = self.fault(kind, only, format!("{} for {lasts:.1?}", told(weather)));
+        for worker in concerned {
+            self.bad_weather[worker] = true;
+            self.crew[worker].set(weather);
+        }
+        self.after(lasts, Deed::Clear(only, id));
+    }
+
+    fn server(&mut self, kind: &str, fault: &Fault) -> io::Result<()> {
+        let Some(server) = &mut self.target.server else {
+            return Ok(());
+        };
+        if self.server_down {
+            return Ok(());
+        }
+        self.server_down = true;
+        // Logged before it is done: what it causes comes after it.
+        match fault {
+            Fault::ServerPause { lasts } => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                self.log.now(begun(
+                    id,
+                    kind,
+                    None,
+                    format!("server stopped for {lasts:.1?}"),
+                ));
+                server.pause(true)?;
+                self.after(*lasts, Deed::Resume(id));
+            }
+            Fault::ServerKill { down } | Fault::ServerWipe { down } => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                let what = format!("server killed, back after {down:.1?}");
+                self.log.now(begun(id, kind, None, what));
+                server.kill()?;
+                if matches!(fault, Fault::ServerWipe { .. }) {
+                    server.wipe()?;
+                }
+                self.after(*down, Deed::Restart(id));
+            }
+            _ => self.server_down = false,
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, deed: Deed) -> io::Result<()> {
+        match deed {
+            Deed::Reap(worker, id) => {
+                if self.doomed[worker] == Some(id) && self.crew[worker].ended().is_none() {
+                    let process = self.crew[worker].process().to_owned();
+                    // Logged before: what it held may be granted as soon as it is dead.
+                    self.log.now(What::Dead { process });
+                    self.crew[worker].kill();
+                    self.doomed[worker] = None;
+                    self.log.now(What::Healed { id });
+                    self.after(self.ttl / 8, Deed::Replace(worker));
+                }
+            }
+            Deed::Continue(worker, id) => {
+                self.crew[worker].tell("disarm");
+                self.crew[worker].signal(Signal::CONT);
+                self.stopped[worker] = false;
+                self.log.now(What::Healed { id });
+            }
+            Deed::Clear(worker, id) => {
+                let all = 0..self.crew.len();
+                for number in worker.map_or(all, |one| one..one + 1) {
+                    self.crew[number].set(Weather::default());
+                    self.bad_weather[number] = false;
+                }
+                self.log.now(What::Healed { id });
+            }
+            Deed::Restart(id) => {
+                if let Some(server) = &mut self.target.server {
+                    server.restart()?;
+                }
+                self.server_down = false;
+                self.log.now(What::Healed { id });
+            }
+            Deed::Resume(id) => {
+                if let Some(server) = &mut self.target.server {
+                    server.pause(false)?;
+                }
+                self.server_down = false;
+                self.log.now(What::Healed { id });
+            }
+            Deed::Replace(worker) => self.crew[worker].start()?,
+        }
+        Ok(())
+    }
+
+    /// Frees a claim by hand, on a thread of its own: the store may be out of reach just now.
+    fn evict(&mut self) {
+        let (locks, log) = (self.locks.clone(), Arc::clone(&self.log));
+        let pick = self.faults.load(Ordering::SeqCst) as usize;
+        self.hands.retain(|hand| !hand.is_finished());
+        self.hands.push(thread::spawn(move || {
+            let Ok(entries) = block_on(locks.inspect("torture/")) else {
+                return;
+            };
+            let mut holding: Vec<_> = entries
+                .into_iter()
+                .filter(|entry| entry.standing == Standing::Holding)
+                .collect();
+            if holding.is_empty() {
+                return;
+            }
+            let entry = holding.swap_remove(pick % holding.len());
+            let before = now();
+            // Unknown is logged too: it may have been freed.
+            if !matches!(block_on(locks.evict(&entry)), Ok(Release::Gone)) {
+                let claim = entry.id.digest();
+                log.at(before, What::Evicted { claim });
+            }
+        }));
+    }
+
+    /// Lets everything heal, waits until all workers have ended, and looks at what is left.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        // Faults that have begun run their course.
+        while self
+            .later
+            .iter()
+            .any(|later| !matches!(later.deed, Deed::Replace(_)))
+        {
+            self.look_after()?;
+            thread::sleep(TICK);
+        }
+        self.look_after()?;
+        self.later.clear();
+        let limit = Instant::now() + READY_WITHIN + self.ttl * 4;
+        while self.crew.iter().any(Member::is_running) {
+            for member in &mut self.crew {
+                // Again and again: one that was just started may not have listened.
+                member.tell("finish");
+                if member.ended().is_some_and(|status| !status.success()) {
+                    let text = format!("{} ended by itself", member.process());
+                    self.broken.push(text);
+                }
+            }
+            if Instant::now() > limit {
+                self.bury_the_stuck();
+            }
+            thread::sleep(TICK);
+        }
+        for hand in self.hands.drain(..) {
+            let _ = hand.join();
+        }
+        let things = self
+            .target
+            .leftovers(&self.locks, self.ttl + Duration::from_secs(5));
+        self.log.now(What::Left { things });
+        Ok(())
+    }
+
+    /// Workers that do not end: what they wait for is seen as never answered.
+    fn bury_the_stuck(&mut self) {
+        for member in self.crew.iter_mut().filter(|member| member.is_running()) {
+            let process = member.process();
+            self.broken
+                .push(format!("{process} did not end when it was told to"));
+            member.kill();
+        }
+    }
+
+    /// A plan may be drawn for more workers than there are.
+    fn within(&self, worker: usize) -> usize {
+        worker % self.crew.len()
+    }
+
+    fn fault(&self, kind: &str, on: Option<usize>, what: String) -> u32 {
+        let id = self.faults.fetch_add(1, Ordering::SeqCst);
+        let on = on.map(|worker| self.crew[worker].name());
+        self.log.now(begun(id, kind, on, what));
+        id
+    }
+
+    fn after(&mut self, pause: Duration, deed: Deed) {
+        let at = self.start.elapsed() + pause;
+        self.later.push(Later { at, deed });
+    }
+}
+
+fn begun(id: u32, kind: &str, on: Option<String>, what: String) -> What {
+    let kind = kind.to_owned();
+    What::Fault { id, kind, on, what }
+}
+
+fn told(weather: Weather) -> String {
+    if weather.partition {
+        "nothing passes".to_owned()
+    } else if weather.lose_requests {
+        "requests are lost".to_owned()
+    } else if weather.lose_replies {
+        "replies are lost".to_owned()
+    } else if let Some(bytes) = weather.cut_requests {
+        format!("cut after {bytes} bytes of requests")
+    } else if let Some(bytes) = weather.cut_replies {
+        format!("cut after {bytes} bytes of replies")
+    } else {
+        format!("{:.1?} late each way", weather.delay)
+    }
+}

@@ -32,10 +32,10 @@ pub struct Args {
     #[arg(long, default_value_t = 6)]
     pub workers: usize,
     /// Callers in each of them
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 4)]
     pub tasks: usize,
     /// Keys of each kind: exclusive, readers and writers, permits
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     pub keys: usize,
     /// Time to live of every claim
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]

@@ -1,5 +1,7 @@
 //! The verdict for people: as text, and as one page that needs nothing else.
 
+mod page;
+
 use std::collections::BTreeMap;
 
 use crate::event::What;
@@ -77,5 +79,13 @@ fn faults(story: &Story) -> BTreeMap<&str, u64> {
 /// The verdict as a page.
 #[must_use]
 pub fn html(story: &Story, verdicts: &[Verdict], notes: &[String]) -> String {
-    text(story, verdicts, notes)
+    let mut facts = head(story);
+    let kinds = faults(story);
+    facts.extend(
+        kinds
+            .iter()
+            .map(|(kind, times)| format!("{times} x {kind}")),
+    );
+    facts.extend(notes.iter().cloned());
+    page::html(story, verdicts, &facts)
 }

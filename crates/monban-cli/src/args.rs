@@ -66,6 +66,9 @@ pub(crate) enum Verb {
         #[arg(long, requires = "all")]
         markdown: bool,
     },
+    /// Torture a store: real processes, injected faults, and a verdict on every invariant
+    #[cfg(feature = "torture")]
+    Torture(Box<monban_torture::Args>),
     /// Print shell completions
     Completions {
         /// For which shell

@@ -16,6 +16,10 @@ fn main() -> ExitCode {
     if child::watchdog::requested() {
         return child::watchdog::main();
     }
+    #[cfg(feature = "torture")]
+    if monban_torture::worker::requested() {
+        return monban_torture::worker::main();
+    }
     end_all_on_panic();
     let args = match args::Args::try_parse() {
         Ok(args) => args,

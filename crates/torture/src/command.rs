@@ -84,6 +84,7 @@ fn torture(store: Option<&str>, args: &Args) -> io::Result<bool> {
         tasks: args.tasks.max(1),
         keys: args.keys.max(1),
         ttl: args.ttl,
+        patience: Duration::from_secs(60) + args.ttl * 4,
         pace: args.pace.max(Duration::from_millis(10)),
         kinds: args.faults.clone(),
         program: std::env::current_exe()?,
@@ -94,8 +95,8 @@ fn torture(store: Option<&str>, args: &Args) -> io::Result<bool> {
     let record = run::run(&settings, target)?;
     event::write(&settings.dir.join("history.jsonl"), &record.events)?;
     std::fs::remove_dir_all(settings.dir.join("histories"))?;
-    let mut notes: Vec<String> = record
-        .not_injected
+    let left = &record.not_injected;
+    let mut notes: Vec<String> = left
         .iter()
         .map(|what| format!("not injected: {what}"))
         .collect();

@@ -33,6 +33,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
             markdown,
         } => guarantees::all(markdown),
         Verb::Guarantees { all: false, .. } => with_store(store, guarantees::of),
+        #[cfg(feature = "torture")]
+        Verb::Torture(how) => monban_torture::main(store, &how),
         Verb::Completions { shell } => completions(shell),
     }
 }

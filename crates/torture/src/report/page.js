@@ -53,6 +53,7 @@ function draw() {
   g.save(); g.beginPath(); g.rect(LEFT, 0, w - LEFT, HEIGHT); g.clip();
   axis(w);
   for (const f of D.faults) fault(f);
+  for (const f of D.found) if (!f.explained) behind(f);
   for (const key of keys) for (const h of key.holds) bar(key, h);
   for (const m of D.writes) refused(m);
   for (const f of D.found) found(f);
@@ -108,14 +109,24 @@ function refused(m) {
   shapes.push([a - 6, c - 6, a + 6, c + 6, 'the resource refused a write of ' + m.h + '\n(fence ' + m.n + '): ' + ms(m.t)]);
 }
 
-function found(f) {
-  if (f.t < from || f.f > to) return;
+function box(f) {
   const key = keys.find(k => k.name === f.k);
   const top = key ? key.y - 3 : HEAD, h = key ? key.h + 6 : HEIGHT - HEAD;
-  const a = x(f.f), b = Math.max(x(f.t), a + 3);
+  return [x(f.f), Math.max(x(f.t), x(f.f) + 3), top, h];
+}
+
+// The hatch lies under the bars, so that they can be read.
+function behind(f) {
+  if (f.t < from || f.f > to) return;
+  const [a, b, top, h] = box(f);
+  g.fillStyle = '#fff'; g.fillRect(a, top, b - a, h); g.fillStyle = BADHATCH; g.fillRect(a, top, b - a, h);
+}
+
+function found(f) {
+  if (f.t < from || f.f > to) return;
+  const [a, b, top, h] = box(f);
   if (f.explained) { g.strokeStyle = '#000'; g.setLineDash([2, 2]); g.strokeRect(a, top, b - a, h); g.setLineDash([]); }
   else {
-    g.fillStyle = BADHATCH; g.globalAlpha = 0.75; g.fillRect(a, top, b - a, h); g.globalAlpha = 1;
     g.strokeStyle = RED; g.lineWidth = 2.5; g.strokeRect(a, top, b - a, h); g.lineWidth = 1;
     g.fillStyle = RED; g.beginPath(); g.moveTo(a, HEAD); g.lineTo(a - 7, HEAD - 11); g.lineTo(a + 7, HEAD - 11); g.closePath(); g.fill();
     g.globalAlpha = 0.6; g.fillRect(a - 0.5, HEAD, 1.5, top - HEAD); g.globalAlpha = 1;
@@ -146,7 +157,6 @@ function jump(n) {
   at = (n + marks.length) % marks.length;
   const m = marks[at], pad = Math.max((m.t - m.f) * 1.5, 20000);
   show(m.f - pad, m.t + pad);
-  canvas.scrollIntoView({ block: 'nearest' });
 }
 
 canvas.addEventListener('wheel', e => { e.preventDefault(); zoom(e.deltaY > 0 ? 1.25 : 0.8, time(e.offsetX)); }, { passive: false });

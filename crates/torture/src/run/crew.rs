@@ -4,7 +4,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -137,6 +136,3 @@ fn drain(out: std::process::ChildStdout) {
         }
     }
 }
-
-/// How long a worker may take until it is ready.
-pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -33,6 +33,8 @@ pub struct Settings {
     pub ttl: Duration,
     /// The mean pause between two faults.
     pub pace: Duration,
+    /// How long workers may take to end when they are told to.
+    pub patience: Duration,
     /// Kinds of faults by name; empty: all that the store allows.
     pub kinds: Vec<String>,
     /// The program that is run again as a worker.

@@ -11,7 +11,7 @@ use monban::data::Standing;
 use monban::{Locks, block_on};
 use rustix::process::Signal;
 
-use super::crew::{Member, READY_WITHIN};
+use super::crew::Member;
 use super::{Settings, Target, sleep_until};
 use crate::clock::now;
 use crate::event::{Log, What};
@@ -52,6 +52,7 @@ pub(super) struct Stage {
     later: Vec<Later>,
     start: Instant,
     ttl: Duration,
+    patience: Duration,
     faults: AtomicU32,
     /// For each worker the fault by which it is to die or is stopped.
     doomed: Vec<Option<u32>>,
@@ -95,6 +96,7 @@ impl Stage {
             later: Vec::new(),
             start: Instant::now(),
             ttl: settings.ttl,
+            patience: settings.patience,
             faults: AtomicU32::new(0),
             doomed: vec![None; workers],
             stopped: vec![false; workers],
@@ -362,7 +364,7 @@ impl Stage {
         }
         self.look_after()?;
         self.later.clear();
-        let limit = Instant::now() + READY_WITHIN + self.ttl * 4;
+        let limit = Instant::now() + self.patience;
         while self.crew.iter().any(Member::is_running) {
             for member in &mut self.crew {
                 // Again and again: one that was just started may not have listened.

@@ -40,6 +40,9 @@ pub struct Args {
     /// Time to live of every claim
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
     pub ttl: Duration,
+    /// One hold in so many is long, and lives by renewals
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub long: u32,
     /// Mean pause between two faults
     #[arg(long, value_name = "DURATION", default_value = "600ms", value_parser = humantime::parse_duration)]
     pub pace: Duration,
@@ -84,6 +87,7 @@ fn torture(store: Option<&str>, args: &Args) -> io::Result<bool> {
         tasks: args.tasks.max(1),
         keys: args.keys.max(1),
         ttl: args.ttl,
+        long: args.long,
         patience: Duration::from_secs(60) + args.ttl * 4,
         pace: args.pace.max(Duration::from_millis(10)),
         kinds: args.faults.clone(),

@@ -20,7 +20,8 @@ fn settings(dir: &tempfile::TempDir, seed: u64, faults: &[&str]) -> Settings {
         tasks: 3,
         keys: 1,
         ttl: Duration::from_secs(1),
-        pace: Duration::from_millis(300),
+        long: 20,
+        pace: Duration::from_millis(250),
         patience: Duration::from_secs(60),
         kinds: faults.iter().map(ToString::to_string).collect(),
         program: PathBuf::from(env!("CARGO_BIN_EXE_monban-torture")),
@@ -70,28 +71,33 @@ fn redis_holds_while_everything_fails() {
     holds(Target::start("redis").unwrap(), 13);
 }
 
-/// A lock with this flaw is caught by this checker, within a few plans of these faults.
-fn caught(flaw: Flaw, checker: &str, faults: &[&str]) {
+/// A lock with this flaw is caught by these checkers, within a few plans of these faults.
+fn caught(flaw: Flaw, checkers: &[&str], faults: &[&str]) {
     if service::skipped("redis") {
         return;
     }
+    let mut missed = checkers.to_vec();
     let mut last = String::new();
-    for seed in 1..=8 {
+    for seed in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
         let target = Target::start(&format!("naive-{}+redis", flaw.name())).unwrap();
         let mut settings = settings(&dir, seed, faults);
+        settings.lasts = Duration::from_secs(4);
+        settings.long = 4;
         // Some of them never end: that is what is to be seen.
-        settings.patience = Duration::from_secs(8);
+        settings.patience = Duration::from_secs(4);
         let record = run(&settings, target).unwrap();
         let story = Story::of(record.events);
         let verdicts = check(&story);
-        let found = verdicts.iter().find(|verdict| verdict.checker == checker);
-        if !found.unwrap().holds() {
+        let broken = verdicts.iter().filter(|verdict| !verdict.holds());
+        let broken: Vec<&str> = broken.map(|verdict| verdict.checker).collect();
+        missed.retain(|checker| !broken.contains(checker));
+        if missed.is_empty() {
             return;
         }
         last = report::text(&story, &verdicts, &record.broken);
     }
-    panic!("{flaw:?} was not caught by `{checker}`:\n{last}");
+    panic!("{flaw:?} was not caught by {missed:?}:\n{last}");
 }
 
 #[test]
@@ -106,41 +112,36 @@ fn a_naive_lock_without_a_flaw_is_not_accused() {
 }
 
 #[test]
-fn looking_and_taking_in_two_steps_is_caught() {
-    caught(Flaw::TwoSteps, "overlap", &["kill"]);
-}
-
-#[test]
-fn two_steps_lose_updates_which_no_clock_is_needed_to_see() {
-    caught(Flaw::TwoSteps, "lost updates", &["kill"]);
+fn looking_and_taking_in_two_steps_is_caught_also_by_a_checker_without_a_clock() {
+    caught(Flaw::TwoSteps, &["overlap", "lost updates"], &["kill"]);
 }
 
 #[test]
 fn a_key_without_ttl_and_a_crash_are_caught() {
-    caught(Flaw::NoTtl, "next grant", &["kill"]);
+    caught(Flaw::NoTtl, &["next grant", "leaks"], &["kill"]);
 }
 
 #[test]
 fn a_delete_without_owner_check_is_caught() {
-    caught(Flaw::NoOwnerCheck, "overlap", &["stop"]);
+    caught(Flaw::NoOwnerCheck, &["overlap"], &["stop"]);
 }
 
 #[test]
 fn a_ttl_counted_from_the_reply_is_caught() {
-    caught(Flaw::TtlFromReply, "overlap", &["delay"]);
+    caught(Flaw::TtlFromReply, &["overlap"], &["delay", "stop"]);
 }
 
 #[test]
 fn a_renewal_that_creates_the_key_again_is_caught() {
-    caught(Flaw::Recreates, "overlap", &["freed-by-hand"]);
+    caught(Flaw::Recreates, &["overlap"], &["freed-by-hand"]);
 }
 
 #[test]
 fn nanoseconds_taken_for_milliseconds_are_caught() {
-    caught(Flaw::Nanoseconds, "leaks", &["kill"]);
+    caught(Flaw::Nanoseconds, &["next grant", "leaks"], &["kill"]);
 }
 
 #[test]
 fn a_lock_by_the_wall_clock_is_caught() {
-    caught(Flaw::WallClock, "overlap", &["clock-step"]);
+    caught(Flaw::WallClock, &["overlap"], &["clock-step"]);
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub keys: usize,
     /// Of every claim.
     pub ttl: Duration,
+    /// One hold in so many is long, and lives by renewals.
+    pub long: u32,
     /// The mean pause between two faults.
     pub pace: Duration,
     /// How long workers may take to end when they are told to.

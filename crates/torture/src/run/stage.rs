@@ -85,6 +85,7 @@ impl Stage {
                 ttl: settings.ttl,
                 tasks: settings.tasks * settings.workers / workers,
                 keys: settings.keys,
+                long: settings.long,
                 seed: settings.seed.wrapping_add(number as u64 * 104_729),
             };
             crew.push(Member::new(number, &settings.program, config, proxy));

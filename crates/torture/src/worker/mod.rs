@@ -50,6 +50,8 @@ pub struct Config {
     pub tasks: usize,
     /// How many keys there are of each kind.
     pub keys: usize,
+    /// One hold in so many is long.
+    pub long: u32,
     /// Of its choices.
     pub seed: u64,
 }

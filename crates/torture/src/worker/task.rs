@@ -255,7 +255,8 @@ impl Task {
         let exclusive = wish.mode == Mode::Exclusive;
         let read = exclusive.then(|| self.resource.read(wish.hold.as_str(), &wish.key));
         // Mostly short; some hold for longer than a TTL, so that they live by renewals.
-        let long = self.random.u32(0..50) == 0 || points.armed(Point::Renewing);
+        let long =
+            self.random.u32(0..worker.config.long.max(1)) == 0 || points.armed(Point::Renewing);
         let work = if long {
             worker.config.ttl.mul_f64(0.2 + 1.5 * self.random.f64())
         } else {

@@ -10,6 +10,7 @@ mod interop;
 mod licences;
 mod services;
 mod shell;
+mod soak;
 mod test;
 mod tidy;
 
@@ -65,6 +66,11 @@ const TASKS: &[Task] = &[
         name: "bench",
         usage: "[NAME...]   measure; the tables go to bench/",
         run: bench::run,
+    },
+    Task {
+        name: "soak",
+        usage: "[--minutes N] [--seed N] [STORE...]   torture every store; reports in target/torture",
+        run: soak::run,
     },
 ];
 

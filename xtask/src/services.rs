@@ -144,6 +144,11 @@ pub(crate) fn up(names: &[&str]) -> Outcome<Vec<Running>> {
         .collect()
 }
 
+/// Installs (if need be) the named services, and starts none.
+pub(crate) fn install(names: &[&str]) -> Outcome {
+    names.iter().try_for_each(|name| named(name)?.install())
+}
+
 /// `cargo xtask services [up|install] [NAME...]`.
 pub(crate) fn run(words: &[String]) -> Outcome {
     let mut names: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -156,7 +161,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         names = ALL.iter().map(|service| service.name).collect();
     }
     match verb {
-        "install" => names.iter().try_for_each(|name| named(name)?.install()),
+        "install" => install(&names),
         "up" => {
             let running = up(&names)?;
             let mut out = io::stdout();

@@ -17,8 +17,8 @@ fn main() -> ExitCode {
         return child::watchdog::main();
     }
     #[cfg(feature = "torture")]
-    if monban_torture::worker::requested() {
-        return monban_torture::worker::main();
+    if let Some(part) = monban_torture::requested() {
+        return part();
     }
     end_all_on_panic();
     let args = match args::Args::try_parse() {

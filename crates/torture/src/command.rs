@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 
 use crate::checkers::check;
 use crate::event;
+use crate::load::{self, Load};
 use crate::report;
 use crate::run::{self, Settings, Target};
 use crate::story::Story;
@@ -49,6 +50,15 @@ pub struct Args {
     /// Only these faults [default: all that the store allows]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub faults: Vec<String>,
+    /// Load the store instead, with no faults
+    #[arg(long, value_name = "WHAT")]
+    pub load: Option<Load>,
+    /// Of a load: waiters, or keys
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub number: usize,
+    /// Of a load of waiters: processes
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub processes: usize,
     /// Where history and report go
     #[arg(long, value_name = "DIR", default_value = "torture")]
     pub out: PathBuf,
@@ -80,6 +90,17 @@ fn torture(store: Option<&str>, args: &Args) -> io::Result<bool> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
     };
+    if let Some(load) = args.load {
+        let size = load::Size {
+            url: target.url_through(None),
+            processes: args.processes.max(1),
+            number: args.number.max(1),
+            ttl: args.ttl,
+            lasts: args.lasts,
+        };
+        println!("{}", target.shown());
+        return load::run(load, &size).map_err(|error| io::Error::other(error.to_string()));
+    }
     let settings = Settings {
         seed: args.seed.unwrap_or_else(|| fastrand::u64(..)),
         lasts: args.lasts,

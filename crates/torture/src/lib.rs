@@ -8,6 +8,7 @@ pub mod checkers;
 pub mod clock;
 mod command;
 pub mod event;
+pub mod load;
 pub mod naive;
 pub mod plan;
 pub mod proxy;
@@ -19,3 +20,16 @@ pub mod verdict;
 pub mod worker;
 
 pub use command::{Args, main};
+
+/// What this process was started for by another of its kind, if it was: a worker, or a part of a load. Asked before
+/// anything else in `main`.
+#[must_use]
+pub fn requested() -> Option<fn() -> std::process::ExitCode> {
+    if worker::requested() {
+        Some(worker::main)
+    } else if load::requested() {
+        Some(load::main)
+    } else {
+        None
+    }
+}

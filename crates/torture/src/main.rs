@@ -16,8 +16,8 @@ struct Program {
 }
 
 fn main() -> ExitCode {
-    if monban_torture::worker::requested() {
-        return monban_torture::worker::main();
+    if let Some(part) = monban_torture::requested() {
+        return part();
     }
     let program = Program::parse();
     monban_torture::main(program.store.as_deref(), &program.args)

@@ -383,9 +383,8 @@ impl Stage {
         for hand in self.hands.drain(..) {
             let _ = hand.join();
         }
-        let things = self
-            .target
-            .leftovers(&self.locks, self.ttl + Duration::from_secs(5));
+        let within = (self.ttl + Duration::from_secs(5)).min(self.patience);
+        let things = self.target.leftovers(&self.locks, within);
         self.log.now(What::Left { things });
         Ok(())
     }

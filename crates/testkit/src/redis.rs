@@ -1,5 +1,6 @@
 //! A Redis or Valkey server of one's own, to be killed, stopped and started again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,7 @@ pub struct RedisOptions {
     password: Option<String>,
     primary: Option<u16>,
     settings: Vec<String>,
+    variables: Vec<(String, OsString)>,
 }
 
 impl RedisOptions {
@@ -85,6 +87,13 @@ impl RedisOptions {
     #[must_use]
     pub fn replica_of(mut self, port: u16) -> Self {
         self.primary = Some(port);
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -228,6 +237,7 @@ fn launch(options: &RedisOptions, port: u16, home: &Home) -> io::Result<Process>
     let mut command = Command::new(service::program(SERVER, PROGRAMS)?);
     command
         .args(arguments(options, port))
+        .envs(options.variables.iter().cloned())
         .current_dir(home.path());
     command.stdout(log.try_clone()?).stderr(log);
     let scratch = match home {

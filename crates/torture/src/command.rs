@@ -11,7 +11,7 @@ use crate::checkers::check;
 use crate::event;
 use crate::load::{self, Load};
 use crate::report;
-use crate::run::{self, Settings, Target};
+use crate::run::{self, Settings, Target, WallClock};
 use crate::story::Story;
 
 /// How to torture.
@@ -83,7 +83,15 @@ fn torture(store: Option<&str>, args: &Args) -> io::Result<bool> {
         return conclude(&args.out, story, &[]);
     }
     let target = match (&args.server, store) {
-        (Some(name), _) => Target::start(name)?,
+        (Some(name), _) => {
+            let moved = args.faults.iter().any(|name| name == "server-clock");
+            let clock = if moved {
+                WallClock::InHand
+            } else {
+                WallClock::Machine
+            };
+            Target::start(name, clock)?
+        }
         (None, Some(url)) => Target::of_url(url),
         (None, None) => {
             let message = "name a store (--store URL) or a server to start (--server NAME)";

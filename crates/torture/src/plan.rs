@@ -176,7 +176,9 @@ pub const KINDS: &[Kind] = &[
         down: draw.ttl.mul_f64(draw.random.f64() * 0.3),
     }),
     kind("server-clock", Need::ServerClock, 2, |draw| {
-        let by = draw.random.i64(2_000..90_000);
+        // More would keep keys taken for as long after the clock is right again, which nobody can help.
+        let by = draw.ttl.mul_f64(1.2 + 0.8 * draw.random.f64());
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         Fault::ServerClock {
             by: if draw.random.bool() { by } else { -by },
             lasts: draw.ttl * 2,

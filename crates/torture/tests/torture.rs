@@ -8,7 +8,7 @@ use monban_testkit::service;
 use monban_torture::checkers::check;
 use monban_torture::naive::Flaw;
 use monban_torture::report;
-use monban_torture::run::{Record, Settings, Target, run};
+use monban_torture::run::{Record, Settings, Target, WallClock, run};
 use monban_torture::story::Story;
 
 /// A run that fits into a test.
@@ -68,7 +68,7 @@ fn redis_holds_while_everything_fails() {
     if service::skipped("redis") {
         return;
     }
-    holds(Target::start("redis").unwrap(), 13);
+    holds(Target::start("redis", WallClock::Machine).unwrap(), 13);
 }
 
 /// A lock with this flaw is caught by these checkers, within a few plans of these faults.
@@ -80,7 +80,8 @@ fn caught(flaw: Flaw, checkers: &[&str], faults: &[&str]) {
     let mut last = String::new();
     for seed in 1..=12 {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::start(&format!("naive-{}+redis", flaw.name())).unwrap();
+        let name = format!("naive-{}+redis", flaw.name());
+        let target = Target::start(&name, WallClock::Machine).unwrap();
         let mut settings = settings(&dir, seed, faults);
         settings.lasts = Duration::from_secs(4);
         settings.long = 4;
@@ -106,7 +107,7 @@ fn a_naive_lock_without_a_flaw_is_not_accused() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::start("naive-sound+redis").unwrap();
+    let target = Target::start("naive-sound+redis", WallClock::Machine).unwrap();
     let faults = ["kill", "stop", "delay", "partition", "freed-by-hand"];
     sound(run(&settings(&dir, 21, &faults), target).unwrap());
 }

@@ -3,6 +3,7 @@
 mod crew;
 mod stage;
 pub mod target;
+mod wall;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::event::{Event, Log, What};
 use crate::plan::{self, Frame, Kind, Need};
 use crate::resource::Resource;
 use stage::Stage;
-pub use target::{Server, Target};
+pub use target::{Server, Target, WallClock};
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
@@ -126,6 +127,9 @@ fn choose(
             }
             Need::Server | Need::Wipe | Need::ServerClock if target.server.is_none() => {
                 Some("the server is not ours, or there is none")
+            }
+            Need::ServerClock if asked && !target.clock_in_hand => {
+                Some("the server was started with the machine's clock")
             }
             Need::Wipe | Need::ServerClock if !asked => {
                 Some("it breaks what the store rests on, and was not asked for")

@@ -275,6 +275,13 @@ impl Stage {
                 }
                 self.after(*down, Deed::Restart(id));
             }
+            Fault::ServerClock { by, lasts } => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                let what = format!("the server's wall clock is wrong by {by} ms for {lasts:.1?}");
+                self.log.now(begun(id, kind, None, what));
+                server.set_clock(*by)?;
+                self.after(*lasts, Deed::Resume(id));
+            }
             _ => self.server_down = false,
         }
         Ok(())
@@ -317,6 +324,7 @@ impl Stage {
             Deed::Resume(id) => {
                 if let Some(server) = &mut self.target.server {
                     server.pause(false)?;
+                    server.set_clock(0)?;
                 }
                 self.server_down = false;
                 self.log.now(What::Healed { id });

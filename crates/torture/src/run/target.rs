@@ -9,6 +9,7 @@ use monban::rule::Clock;
 use monban::{Locks, block_on};
 use monban_testkit::{Persistence, RedisOptions, RedisServer};
 
+use super::wall::Wall;
 use crate::naive;
 use crate::proxy;
 
@@ -38,6 +39,11 @@ pub trait Server: Send {
     fn leftovers(&self) -> io::Result<Vec<String>>;
     /// Its name and version.
     fn version(&self) -> String;
+    /// Sets its wall clock wrong by so many milliseconds, if it was started so.
+    ///
+    /// # Errors
+    /// The system refused.
+    fn set_clock(&mut self, ms: i64) -> io::Result<()>;
     /// Removes its data while it is down.
     ///
     /// # Errors
@@ -45,46 +51,73 @@ pub trait Server: Send {
     fn wipe(&mut self) -> io::Result<()>;
 }
 
-type Start = fn() -> io::Result<Box<dyn Server>>;
+/// By which wall clock a server is to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WallClock {
+    /// The machine's.
+    Machine,
+    /// One that faults can move.
+    InHand,
+}
+
+type Start = fn(WallClock) -> io::Result<Box<dyn Server>>;
 
 /// The servers that can be started. One more is one line here, and an `impl Server` for what the test kit has.
 const SERVERS: &[(&str, Start)] = &[("redis", redis)];
 
-fn redis() -> io::Result<Box<dyn Server>> {
-    let options = RedisOptions::new().persistence(Persistence::AofAlways);
-    Ok(Box::new(RedisServer::start(options)?))
+fn redis(clock: WallClock) -> io::Result<Box<dyn Server>> {
+    let mut options = RedisOptions::new().persistence(Persistence::AofAlways);
+    let wall = match clock {
+        WallClock::Machine => None,
+        WallClock::InHand => Some(Wall::new()?),
+    };
+    for (name, value) in wall.iter().flat_map(Wall::variables) {
+        options = options.variable(name, value);
+    }
+    let server = RedisServer::start(options)?;
+    Ok(Box::new(Redis { server, wall }))
 }
 
-impl Server for RedisServer {
+/// A Redis server, and its wall clock if it is in our hands.
+struct Redis {
+    server: RedisServer,
+    wall: Option<Wall>,
+}
+
+impl Server for Redis {
     fn url(&self) -> String {
-        Self::url(self)
+        self.server.url()
     }
 
     fn kill(&mut self) -> io::Result<()> {
-        self.kill9()
+        self.server.kill9()
     }
 
     fn restart(&mut self) -> io::Result<()> {
-        Self::restart(self)
+        self.server.restart()
     }
 
     fn pause(&mut self, stopped: bool) -> io::Result<()> {
         if stopped {
-            self.stop_signal()
+            self.server.stop_signal()
         } else {
-            self.cont()
+            self.server.cont()
         }
+    }
+
+    fn set_clock(&mut self, ms: i64) -> io::Result<()> {
+        self.wall.as_ref().map_or(Ok(()), |wall| wall.set(ms))
     }
 
     /// Fence counters stay: a resource may remember the last one.
     fn leftovers(&self) -> io::Result<Vec<String>> {
-        let keys = self.ask(&["KEYS", "*"])?;
+        let keys = self.server.ask(&["KEYS", "*"])?;
         let left = keys.lines().filter(|key| !key.contains("fence"));
         Ok(left.map(|key| format!("key {key}")).collect())
     }
 
     fn version(&self) -> String {
-        let info = self.ask(&["INFO", "server"]).unwrap_or_default();
+        let info = self.server.ask(&["INFO", "server"]).unwrap_or_default();
         let version = info
             .lines()
             .find_map(|line| line.strip_prefix("redis_version:"));
@@ -92,7 +125,7 @@ impl Server for RedisServer {
     }
 
     fn wipe(&mut self) -> io::Result<()> {
-        fs::remove_dir_all(self.dir().join("appendonlydir"))
+        fs::remove_dir_all(self.server.dir().join("appendonlydir"))
     }
 }
 
@@ -102,6 +135,8 @@ pub struct Target {
     pub url: String,
     /// The server, if it is ours.
     pub server: Option<Box<dyn Server>>,
+    /// Whether the server's wall clock can be moved.
+    pub clock_in_hand: bool,
     naive: Option<String>,
 }
 
@@ -124,6 +159,7 @@ impl Target {
         Self {
             url: url.to_owned(),
             server: None,
+            clock_in_hand: false,
             naive,
         }
     }
@@ -132,7 +168,7 @@ impl Target {
     ///
     /// # Errors
     /// There is no such server, or it does not start.
-    pub fn start(name: &str) -> io::Result<Self> {
+    pub fn start(name: &str, clock: WallClock) -> io::Result<Self> {
         let (naive, name) = match naive::split(name) {
             Some((flaw, name)) => (Some(flaw.to_owned()), name),
             None => (None, name),
@@ -145,10 +181,11 @@ impl Target {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         };
-        let server = start()?;
+        let server = start(clock)?;
         Ok(Self {
             url: server.url(),
             server: Some(server),
+            clock_in_hand: clock == WallClock::InHand,
             naive,
         })
     }

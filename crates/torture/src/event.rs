@@ -96,6 +96,11 @@ pub enum What {
         /// Nanoseconds.
         ns: u64,
     },
+    /// The clocks of a process jump ahead: its guards are valid for so much less, from now on.
+    Step {
+        /// Nanoseconds.
+        ns: u64,
+    },
     /// What a process has open.
     Census {
         /// Before its first work, or after its last.

@@ -69,6 +69,8 @@ mod tests {
         assert_eq!(lost(stopped), (0, 1));
         let all = Tale::new().fault("server-pause", None, (13_500, 14_900));
         assert_eq!(lost(all), (0, 1));
+        let by_hand = Tale::new().evicted(9_999, "a");
+        assert_eq!(lost(by_hand), (0, 1), "before the owner heard of its grant");
         assert_eq!(lost(Tale::new().stall((14_000, 14_800), "w0.0")), (0, 1));
     }
 }

@@ -155,6 +155,19 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_ahead_ends_the_claims_of_its_process_only() {
+        let ns = 8_000_000;
+        let tale = |who| {
+            Tale::new()
+                .granted(0, "w0.0", "a", "k", X, Some(12))
+                .event(2, who, crate::event::What::Step { ns })
+                .hold("b", "k", X, (5, 20), 2)
+        };
+        assert_eq!(found(tale("w0.0")), (0, 0));
+        assert_eq!(found(tale("w1.0")), (1, 0));
+    }
+
+    #[test]
     fn readers_are_beside_readers_and_no_writer() {
         let readers =
             Tale::new()

@@ -33,6 +33,9 @@ pub const READY: &str = "ready";
 /// A process that did not run for so long says so.
 const STALL: Duration = Duration::from_millis(30);
 
+/// For how long a worker tries to open the store: faults happen while it begins, too.
+const OPEN: Duration = Duration::from_secs(60);
+
 /// What a worker is to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
@@ -86,7 +89,7 @@ pub fn main() -> ExitCode {
         finishing: AtomicBool::new(false),
         config,
     });
-    let opened = Arc::new(open::open(&worker.config).expect("the store can be opened"));
+    let opened = Arc::new(open::open(&worker.config, OPEN).expect("the store can be opened"));
     for locks in &opened.locks {
         warm_up(locks, &worker.config);
     }
@@ -181,7 +184,12 @@ fn obey_in_background(worker: &Arc<Worker>, opened: &Arc<Opened>) {
                 ["die", point] => worker.points.arm(point, points::Deed::Die),
                 ["stop", point] => worker.points.arm(point, points::Deed::Stop),
                 ["disarm"] => worker.points.disarm(),
-                ["step", ms] => opened.step(millis(ms)),
+                ["step", ms] => {
+                    // Before it happens: claims end with it at the latest.
+                    let ns = crate::clock::nanos(millis(ms));
+                    worker.log.now(What::Step { ns });
+                    opened.step(millis(ms));
+                }
                 ["verb", verb, fault, times] => opened.inject(verb, fault, times),
                 ["finish"] => worker.finishing.store(true, Ordering::SeqCst),
                 _ => eprintln!("a worker does not know {line:?}"),

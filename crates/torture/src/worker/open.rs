@@ -9,6 +9,7 @@ use monban::testing::{Fault, Faults, FaultyStore, Verb};
 use monban::{Locks, Result, block_on};
 
 use super::Config;
+use crate::clock::{nanos, now};
 use crate::naive;
 
 /// How many users of one store a process stands for, where there is but one process.
@@ -24,7 +25,20 @@ pub(super) struct Opened {
     wall: naive::Wall,
 }
 
-pub(super) fn open(config: &Config) -> Result<Opened> {
+/// Opens the store, again and again for this long while it is out of reach.
+pub(super) fn open(config: &Config, within: Duration) -> Result<Opened> {
+    let until = now().saturating_add(nanos(within));
+    loop {
+        match try_open(config) {
+            Err(error) if error.is_transient() && now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn try_open(config: &Config) -> Result<Opened> {
     let clock = Clock::stepped();
     let wall = naive::Wall::default();
     let builder = || {

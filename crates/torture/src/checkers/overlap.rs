@@ -33,13 +33,20 @@ pub fn overlap(story: &Story) -> Verdict {
                 .filter(|(other, _)| clash(hold, other))
                 .copied()
                 .collect();
-            if against.is_empty() && too_many(hold, &live) {
+            let counted = against.is_empty() && too_many(hold, &live);
+            if counted {
                 against.clone_from(&live);
             }
             live.push((hold, (from, to)));
             if !against.is_empty() {
                 let found = counterexample(story, key, (hold, (from, to)), &against);
-                let explained = against.iter().all(|(other, _)| taken(story, other, from));
+                let excused = |(other, _): &(&Hold, _)| taken(story, other, from);
+                // Of too many together, one that had been taken is the one too many.
+                let explained = if counted {
+                    against.iter().any(excused)
+                } else {
+                    against.iter().all(excused)
+                };
                 if explained {
                     verdict.explained.push(found);
                 } else {
@@ -198,6 +205,16 @@ mod tests {
             1,
         );
         assert_eq!(found(twice), (1, 0));
+    }
+
+    #[test]
+    fn of_too_many_permits_one_that_was_taken_is_the_one_too_many() {
+        let tale = Tale::new()
+            .granted(0, "w0.0", "a", "k", permits(2, 3), None)
+            .hold("b", "k", permits(1, 3), (1, 20), 1)
+            .hold("c", "k", permits(1, 3), (6, 20), 2);
+        assert_eq!(found(tale.clone()), (1, 0));
+        assert_eq!(found(tale.evicted(5, "a")), (0, 1));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! process that started it dies without dropping anything (see [`process`]). Nothing here speaks
 //! to a server that it did not start, and nothing here is part of what monban publishes.
 
+pub mod etcd;
 pub mod process;
 pub mod redis;
 mod resp;
 pub mod service;
 
+pub use etcd::{EtcdOptions, EtcdServer};
 pub use process::{Process, free_port, wait_until};
 pub use redis::{Persistence, RedisOptions, RedisServer};

@@ -96,7 +96,7 @@ async fn kept_or_lost(
         // The claim that was granted is gone; a late request has put it again, and nobody wants that.
         Some(_) => {
             core.table.in_line(&claim.id, there.create_revision);
-            core.table.leave(&claim.id);
+            core.table.leave_behind(&claim.id);
             Ok(Renewal::Lost)
         }
         None => {
@@ -133,6 +133,7 @@ async fn one(core: &Core, leave: &Leave) -> Result<Release> {
     // Whatever becomes of the request, nobody wants the claim any more.
     let known = core.table.leave(&claim.id);
     let create = known.map_or(0, |known| known.create);
+    let _behind = Behind { core, claim };
     let left = match leave.linger {
         Some(linger) if claim.mode == Mode::Exclusive => stay(core, claim, linger, create).await,
         _ => go(core, claim, create).await,
@@ -143,6 +144,18 @@ async fn one(core: &Core, leave: &Leave) -> Result<Release> {
             Ok(left)
         }
         Err(trouble) => Err(Error::from(trouble).of_key(&claim.key)),
+    }
+}
+
+/// What a release has not brought to an end, because it failed or was dropped, the store's tasks do.
+struct Behind<'a> {
+    core: &'a Core,
+    claim: &'a Claim,
+}
+
+impl Drop for Behind<'_> {
+    fn drop(&mut self) {
+        self.core.table.leave_behind(&self.claim.id);
     }
 }
 
@@ -161,7 +174,7 @@ async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trou
         };
         let answer = change(core, claim, &request).await?;
         if answer.succeeded {
-            return Ok(Release::Done);
+            return Ok(if create == 0 { Release::Gone } else { Release::Done });
         }
         let (_, mut ranges) = ops::ranges(answer);
         match ops::only(ranges.pop()) {

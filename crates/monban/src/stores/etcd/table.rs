@@ -185,19 +185,16 @@ impl Table {
         self.work.notify_one();
     }
 
-    /// Nobody wants the claim any more, and whether it is in line is not certain.
+    /// Nobody wants the claim any more: it is about to be deleted.
     pub(super) fn leave(&self, id: &ClaimId) -> Option<Known> {
         let mut inner = self.lock();
         let known = inner.claims.get_mut(id)?;
-        known.fate = match known.fate {
-            Fate::Leaving => Fate::Leaving,
-            Fate::Lives | Fate::Leaves => Fate::Leaves,
-        };
+        known.fate = Fate::Leaving;
         Some(known.clone())
     }
 
-    /// A try to delete it has failed.
-    pub(super) fn again(&self, id: &ClaimId) {
+    /// It is still to be deleted: by the tasks of the store, if by nobody before.
+    pub(super) fn leave_behind(&self, id: &ClaimId) {
         if let Some(known) = self.lock().claims.get_mut(id) {
             known.fate = Fate::Leaves;
         }
@@ -432,7 +429,7 @@ mod tests {
         assert_eq!(chores.delete.len(), 1);
         assert_eq!(chores.delete[0].0, silent.id);
         assert!(table.chores().delete.is_empty(), "it is under way");
-        table.again(&silent.id);
+        table.leave_behind(&silent.id);
         assert_eq!(table.chores().delete.len(), 1);
         table.forget(&silent.id);
         assert_eq!(table.counts(), (1, 1));

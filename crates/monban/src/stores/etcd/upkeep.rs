@@ -23,7 +23,7 @@ pub(super) async fn look_after(core: Arc<Core>) {
         let chores = core.table.chores();
         for part in chores.delete.chunks(PART) {
             if delete(&core, part).await.is_err() {
-                part.iter().for_each(|(id, _)| core.table.again(id));
+                part.iter().for_each(|(id, _)| core.table.leave_behind(id));
             }
         }
         // What fails is done again at the next step, or ends by itself.

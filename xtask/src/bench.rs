@@ -45,6 +45,11 @@ const BENCHES: &[Bench] = &[
             &["run", "--release", "--package", "bench-redis"],
         ],
     },
+    Bench {
+        name: "etcd",
+        about: "the etcd store beside etcd-client's lock; its build needs protoc (Debian: protobuf-compiler)",
+        cargo: &[&["run", "--release", "--manifest-path", "benches/etcd/Cargo.toml"]],
+    },
 ];
 
 /// Runs the named measurements, or all.

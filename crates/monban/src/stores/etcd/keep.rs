@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::attempt::each_line;
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Tries};
-use super::proto::{KeyValue, LeaseGrantRequest, TxnRequest};
+use super::proto::{KeyValue, LeaseGrantRequest, TxnRequest, TxnResponse};
 use super::sight::{Place, Sight};
 use super::table::{self, Fate, Known};
 use super::value::{State, Value};
@@ -162,6 +162,7 @@ impl Drop for Behind<'_> {
 /// Takes a claim out of the line.
 async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trouble> {
     let place = names::place(core.prefix(), claim);
+    let mut doubt = Doubt::None;
     loop {
         let mut compare = vec![ops::since(&place, create)];
         if claim.mode == Mode::Exclusive {
@@ -172,12 +173,18 @@ async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trou
             success: if create == 0 { Vec::new() } else { vec![ops::delete(&place)] },
             failure: vec![ops::get(&place)],
         };
-        let answer = change(core, claim, &request).await?;
-        if answer.succeeded {
-            return Ok(if create == 0 { Release::Gone } else { Release::Done });
+        let answer = change(core, claim, &request, &mut doubt).await?;
+        if answer.succeeded && create != 0 {
+            return Ok(Release::Done);
         }
         let (_, mut ranges) = ops::ranges(answer);
         match ops::only(ranges.pop()) {
+            // An answer was lost on the way: the request before may have done it. Whoever asks again knows that.
+            None if create != 0 && doubt == Doubt::Some => {
+                core.table.in_line(&claim.id, 0);
+                let what = "the answer to a release was lost; it has left".to_owned();
+                return Err(Trouble::Failed(faults::unavailable(what)));
+            }
             None => return Ok(Release::Gone),
             Some(kv) if lingers(&kv) => return Ok(Release::Done),
             Some(kv) => create = kv.create_revision,
@@ -235,7 +242,7 @@ async fn linger_at(
         success: vec![ops::put(&there.name, value.encode(), granted.id)],
         failure: vec![ops::get(&there.name)],
     };
-    let answer = change(core, claim, &request).await?;
+    let answer = change(core, claim, &request, &mut Doubt::None).await?;
     if answer.succeeded {
         return Ok(Release::Done);
     }
@@ -251,8 +258,8 @@ async fn change(
     core: &Core,
     claim: &Claim,
     request: &TxnRequest,
-) -> Result<super::proto::TxnResponse, Trouble> {
+    doubt: &mut Doubt,
+) -> Result<TxnResponse, Trouble> {
     let within = core.patience(claim.ttl);
-    let mut doubt = Doubt::None;
-    core.hub.send(request, within, Tries::Many, &mut doubt).await
+    core.hub.send(request, within, Tries::Many, doubt).await
 }

@@ -202,7 +202,7 @@ fn increments_by_etcdctl_lock_and_monban_are_all_counted() {
     let file = counter.display().to_string();
     let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
     for _ in 0..20 {
-        let words = ["lock", "k", "sh", "-c", script, "sh", &file];
+        let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
         let status = place.etcdctl(&words).status().unwrap();
         assert!(status.success());
     }

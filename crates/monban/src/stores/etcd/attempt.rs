@@ -145,6 +145,15 @@ async fn tried(core: &Core, claim: &Claim) -> Result<Attempt> {
     Err(Trouble::LeaseGone.into())
 }
 
+/// Whether what is read is the latest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Confirmed {
+    /// It was, once: what the member has.
+    Once,
+    /// It is: a majority says so.
+    Now,
+}
+
 /// One claim's question.
 pub(super) struct Asking<'a> {
     pub(super) core: &'a Core,
@@ -289,18 +298,19 @@ impl<'a> Asking<'a> {
             success: vec![put, read.clone()],
             failure: vec![read],
         };
-        let mut doubt = Doubt::None;
         let within = self.core.patience(self.claim.ttl);
-        let hub = &self.core.hub;
-        let answer = hub.send(&request, within, Tries::Many, &mut doubt).await;
-        if doubt == Doubt::Some {
+        let written = self.core.writes.write(request, within).await;
+        if written.doubt == Doubt::Some {
             self.core.table.retire(lease);
         }
-        let answer = answer?;
+        let answer = written.answer?;
         let joined = answer.succeeded;
         let (revision, mut ranges) = ops::ranges(answer);
+        if joined {
+            self.core.table.in_line(&self.claim.id, revision);
+        }
         let range = ranges.pop().unwrap_or_default();
-        let mut sight = Sight::of(revision, range, &self.line);
+        let mut sight = Sight::of(written.seen, range, &self.line);
         if !sight.whole && sight.places.is_empty() {
             // All that was read belongs to longer keys.
             sight = self.look_at_all().await?;
@@ -323,12 +333,8 @@ impl<'a> Asking<'a> {
     /// The transaction has put the claim at its revision: it is the last of the line.
     async fn joined(&self, sight: Sight) -> Result<Attempt, Trouble> {
         match sight.find(&self.place) {
-            Some(at) => {
-                self.core.table.in_line(&self.claim.id, sight.places[at].create);
-                self.judge(sight, at).await
-            }
+            Some(at) => self.judge(sight, at).await,
             None => {
-                self.core.table.in_line(&self.claim.id, sight.revision);
                 let ahead = sight.places.len();
                 let busy = self.busy(&sight, ahead).await?;
                 Ok(Attempt::Busy(busy))
@@ -366,7 +372,7 @@ impl<'a> Asking<'a> {
             return Ok(None);
         }
         let sight = match claim.mode {
-            Mode::Exclusive => self.look_ahead(known.create).await?,
+            Mode::Exclusive => self.look_ahead(known.create, known.told).await?,
             Mode::Shared | Mode::Permits { .. } => self.look_at_all().await?,
         };
         let there = |place: &Place| place.name == self.place && place.create == known.create;
@@ -377,8 +383,22 @@ impl<'a> Asking<'a> {
     }
 
     /// Looks at the claim itself, at the beginning of what is ahead of it, and at the one just ahead.
-    async fn look_ahead(&self, mine: i64) -> Result<Sight, Trouble> {
-        let request = TxnRequest {
+    ///
+    /// One that was told at a revision that what was ahead is gone needs no majority to look as of that revision or a
+    /// later one: that it was there then, and first, is decided. Whether it still is rests on its lease, as with every
+    /// holder.
+    async fn look_ahead(&self, mine: i64, told: i64) -> Result<Sight, Trouble> {
+        if told > 0 {
+            let sight = self.look_from(mine, Confirmed::Once).await?;
+            if sight.revision >= told && sight.find(&self.place).is_some() {
+                return Ok(sight);
+            }
+        }
+        self.look_from(mine, Confirmed::Now).await
+    }
+
+    async fn look_from(&self, mine: i64, confirmed: Confirmed) -> Result<Sight, Trouble> {
+        let mut request = TxnRequest {
             success: vec![
                 ops::first(&self.line, FIRST, mine),
                 ops::get(&self.place),
@@ -386,6 +406,9 @@ impl<'a> Asking<'a> {
             ],
             ..TxnRequest::default()
         };
+        if confirmed == Confirmed::Once {
+            request.success.iter_mut().for_each(ops::of_the_member);
+        }
         let within = self.core.patience(self.claim.ttl);
         let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
         let (revision, ranges) = ops::ranges(answer);
@@ -455,7 +478,9 @@ impl<'a> Asking<'a> {
             who: culprit.and_then(Place::claimant),
             held_for: None, // etcd tells no time
             free_in: before.iter().filter_map(Place::lives).min(),
-            changed: target.map(|target| self.core.watches.wake(target, sight.revision)),
+            changed: target.map(|target| {
+                self.core.watches.wake(self.claim.id, target, sight.revision)
+            }),
         })
     }
 

@@ -261,5 +261,9 @@ async fn change(
     doubt: &mut Doubt,
 ) -> Result<TxnResponse, Trouble> {
     let within = core.patience(claim.ttl);
-    core.hub.send(request, within, Tries::Many, doubt).await
+    let written = core.writes.write(request.clone(), within).await;
+    if written.doubt == Doubt::Some {
+        *doubt = Doubt::Some;
+    }
+    written.answer
 }

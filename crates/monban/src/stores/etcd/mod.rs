@@ -59,6 +59,7 @@ mod tls;
 mod upkeep;
 mod value;
 mod watches;
+mod writes;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,11 +77,12 @@ use address::Address;
 use hub::Hub;
 use table::Table;
 use watches::{Orders, Watches};
+use writes::{Waiting, Writes};
 
 /// The line on an etcd cluster, over a connection to one of its members.
 pub struct EtcdStore {
     core: Arc<Core>,
-    orders: Mutex<Option<Orders>>,
+    taken: Mutex<Option<(Orders, Waiting)>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -88,8 +90,9 @@ pub struct EtcdStore {
 #[derive(Debug)]
 struct Core {
     hub: Arc<Hub>,
-    table: Table,
+    table: Arc<Table>,
     watches: Watches,
+    writes: Writes,
     /// Leases are granted and renewed one after the other: who comes second finds it done.
     leasing: tokio::sync::Mutex<()>,
 }
@@ -108,15 +111,17 @@ impl EtcdStore {
     pub fn new(url: &str) -> Result<Self> {
         let hub = Arc::new(Hub::new(Address::parse(url)?));
         let (watches, orders) = Watches::new();
+        let (writes, waiting) = Writes::new();
         let core = Core {
-            table: Table::new(hub.clock.clone()),
+            table: Arc::new(Table::new(hub.clock.clone())),
             hub,
             watches,
+            writes,
             leasing: tokio::sync::Mutex::default(),
         };
         Ok(Self {
             core: Arc::new(core),
-            orders: Mutex::new(Some(orders)),
+            taken: Mutex::new(Some((orders, waiting))),
             tasks: Mutex::default(),
         })
     }
@@ -153,14 +158,15 @@ impl Core {
 impl Store for EtcdStore {
     async fn open(&self) -> Result<Guarantees> {
         self.core.hub.open().await?;
-        let orders = {
-            let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-            orders.take()
+        let taken = {
+            let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            taken.take()
         };
-        if let Some(orders) = orders {
-            let watching = watches::watch(Arc::clone(&self.core.hub), orders);
+        if let Some((orders, waiting)) = taken {
+            let (hub, table) = (Arc::clone(&self.core.hub), Arc::clone(&self.core.table));
             let mut tasks = self.tasks();
-            tasks.push(tokio::spawn(watching));
+            tasks.push(tokio::spawn(writes::send(Arc::clone(&hub), waiting)));
+            tasks.push(tokio::spawn(watches::watch(hub, table, orders)));
             tasks.push(tokio::spawn(upkeep::look_after(Arc::clone(&self.core))));
         }
         Ok(Self::GUARANTEES)

@@ -99,6 +99,13 @@ pub(super) fn one(key: &[u8]) -> RangeRequest {
     }
 }
 
+/// As of what the member has, without asking the others.
+pub(super) fn of_the_member(op: &mut RequestOp) {
+    if let Some(Request::Range(range)) = &mut op.request {
+        range.serializable = true;
+    }
+}
+
 fn line_request(line: &[u8], limit: i64) -> RangeRequest {
     RangeRequest {
         key: line.to_vec(),

@@ -6,7 +6,6 @@
 
 use super::attempt::{Asking, LOOKS};
 use super::faults::{self, Trouble};
-use super::hub::{Doubt, Tries};
 use super::proto::TxnRequest;
 use super::sight::Sight;
 use super::value::State;
@@ -35,15 +34,14 @@ impl Asking<'_> {
                 failure: vec![ops::line(&self.line, 0)],
             };
             let within = self.core.patience(self.claim.ttl);
-            let mut doubt = Doubt::None;
-            let answer = self.core.hub.send(&request, within, Tries::Many, &mut doubt);
-            let answer = answer.await?;
+            let written = self.core.writes.write(request, within).await;
+            let (answer, seen) = (written.answer?, written.seen);
             let seated = answer.succeeded;
             let (now, mut ranges) = ops::ranges(answer);
             if seated {
                 return Ok((now, seat));
             }
-            let sight = Sight::of(now, ranges.pop().unwrap_or_default(), &self.line);
+            let sight = Sight::of(seen, ranges.pop().unwrap_or_default(), &self.line);
             let Some(at) = sight.find(&self.place) else {
                 return Err(Trouble::LeaseGone);
             };
@@ -51,7 +49,7 @@ impl Asking<'_> {
                 return Ok((sight.places[at].modified, seat)); // by a request whose answer was lost
             }
             free = sight.free_seat(of);
-            revision = now;
+            revision = seen;
         }
         Err(Trouble::Failed(faults::unavailable(format!(
             "no seat of {} could be taken, so fast does its line change",

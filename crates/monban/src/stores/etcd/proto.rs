@@ -5,7 +5,7 @@
 
 use prost::{Enumeration, Message, Oneof};
 
-#[derive(Clone, PartialEq, Eq, Hash, Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
 pub(super) struct ResponseHeader {
     #[prost(int64, tag = "3")]
     pub(super) revision: i64,
@@ -57,6 +57,9 @@ pub(super) struct RangeRequest {
     pub(super) sort_order: i32,
     #[prost(enumeration = "SortTarget", tag = "6")]
     pub(super) sort_target: i32,
+    /// As of what the member has, which a majority has decided but which may not be the latest.
+    #[prost(bool, tag = "7")]
+    pub(super) serializable: bool,
     #[prost(bool, tag = "8")]
     pub(super) keys_only: bool,
     #[prost(int64, tag = "13")]

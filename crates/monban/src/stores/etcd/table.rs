@@ -61,6 +61,8 @@ pub(super) struct Known {
     pub(super) create: i64,
     pub(super) until: Tick,
     pub(super) fate: Fate,
+    /// The revision at which what it waited for came about; 0: it was not told since it asked last.
+    pub(super) told: i64,
 }
 
 /// What is to become of a claim.
@@ -125,14 +127,23 @@ impl Table {
         Some(known)
     }
 
-    /// As [`touch`](Self::touch), for one that asks: it is wanted again.
+    /// As [`touch`](Self::touch), for one that asks: it is wanted again, and has heard what it was told.
     pub(super) fn ask(&self, claim: &Claim) -> Option<Known> {
         if let Some(known) = self.lock().claims.get_mut(&claim.id)
             && known.fate == Fate::Leaves
         {
             known.fate = Fate::Lives;
         }
-        self.touch(claim)
+        let known = self.touch(claim)?;
+        self.tell(&claim.id, 0);
+        Some(known)
+    }
+
+    /// What the claim waits for came about at this revision.
+    pub(super) fn tell(&self, id: &ClaimId, revision: i64) {
+        if let Some(known) = self.lock().claims.get_mut(id) {
+            known.told = revision;
+        }
     }
 
     /// Enters a claim that is about to be put under a lease.
@@ -146,6 +157,7 @@ impl Table {
             create: 0,
             until: now.after(whole(claim.ttl)),
             fate: Fate::Lives,
+            told: 0,
         };
         inner.claims.insert(claim.id, known);
         if let Some(lease) = inner.leases.get_mut(&lease) {

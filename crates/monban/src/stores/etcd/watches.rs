@@ -25,8 +25,10 @@ use super::proto::{
     Event, KeyValue, RangeRequest, WatchAsk, WatchCancelRequest, WatchCreateRequest, WatchRequest,
     WatchResponse,
 };
+use super::table::Table;
 use super::value::{State, Value};
 use crate::contract::Wake;
+use crate::data::ClaimId;
 use crate::rule::backoff;
 
 /// A hold of less than one tick is never watched, one of two always.
@@ -61,6 +63,8 @@ struct Watch {
     /// As of which the target was seen.
     seen: i64,
     wake: Arc<Notify>,
+    /// Who waits, to be told at which revision it came about.
+    waiter: Option<ClaimId>,
 }
 
 /// Takes orders for the task that watches.
@@ -84,23 +88,25 @@ impl Watches {
     }
 
     /// Ready when the target has come about; `seen` is the revision at which it had not.
-    pub(super) fn wake(&self, target: Target, seen: i64) -> Wake {
-        self.order(target, seen, false)
+    pub(super) fn wake(&self, waiter: ClaimId, target: Target, seen: i64) -> Wake {
+        self.order(target, seen, Some(waiter))
     }
 
     /// As [`wake`](Self::wake), but watched for only once a moment has passed.
     pub(super) fn wake_later(&self, target: Target, seen: i64) -> Wake {
-        self.order(target, seen, true)
+        self.order(target, seen, None)
     }
 
-    fn order(&self, target: Target, seen: i64, soon: bool) -> Wake {
+    fn order(&self, target: Target, seen: i64, waiter: Option<ClaimId>) -> Wake {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let wake = Arc::new(Notify::new());
         let watch = Watch {
             target,
             seen,
             wake: Arc::clone(&wake),
+            waiter,
         };
+        let soon = waiter.is_none();
         // If the task has ended, so has the store: nobody is woken any more.
         let _ = self.orders.send(Order::Watch { id, watch, soon });
         let listener = Listener {
@@ -128,6 +134,7 @@ impl Drop for Listener {
 /// The task that watches.
 struct Watcher {
     hub: Shared,
+    table: Arc<Table>,
     watched: HashMap<i64, Watch>,
     /// To be watched: since less than one tick, and since more.
     new: Vec<(i64, Watch)>,
@@ -143,9 +150,10 @@ struct Stream {
 }
 
 /// Watches for ever.
-pub(super) async fn watch(hub: Shared, Orders(mut orders): Orders) {
+pub(super) async fn watch(hub: Shared, table: Arc<Table>, Orders(mut orders): Orders) {
     let mut watcher = Watcher {
         hub,
+        table,
         watched: HashMap::new(),
         new: Vec::new(),
         old: Vec::new(),
@@ -290,6 +298,9 @@ impl Watcher {
                 .spawn(async move { look(&hub, &target).await.then_some(id) });
         }
         if watch.target.hears(&answer.events) {
+            if let Some(waiter) = &watch.waiter {
+                self.table.tell(waiter, revision);
+            }
             self.fire(id, Some(requests));
         }
     }

@@ -53,7 +53,11 @@ impl Place {
             let keys = self.server.ask(&words)?;
             Ok(keys.lines().filter(|key| !key.is_empty()).count() == many)
         });
-        assert!(lined_up.is_ok(), "not {many}: {}", self.server.ask(&words).unwrap());
+        assert!(
+            lined_up.is_ok(),
+            "not {many}: {}",
+            self.server.ask(&words).unwrap()
+        );
     }
 
     fn etcdctl(&self, words: &[&str]) -> Command {
@@ -153,16 +157,25 @@ fn two_hundred_increments_by_both_are_all_counted() {
         worker.ask("release ready").unwrap();
     }
     for worker in &mut workers {
-        worker.say(&format!("count k {TTL} 50 {} 2", counter.display())).unwrap();
+        worker
+            .say(&format!("count k {TTL} 50 {} 2", counter.display()))
+            .unwrap();
     }
     let mut changes = 0;
     for worker in &mut workers {
         let answer = worker.hear().unwrap();
-        changes += answer.strip_prefix("done ").expect(&answer).parse::<usize>().unwrap();
+        changes += answer
+            .strip_prefix("done ")
+            .expect(&answer)
+            .parse::<usize>()
+            .unwrap();
     }
     let text = fs::read_to_string(&counter).unwrap();
     assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
-    assert!(changes > 20, "they did not take turns: only {changes} changes of hands");
+    assert!(
+        changes > 20,
+        "they did not take turns: only {changes} changes of hands"
+    );
     place.are_in_line("k", 0);
 }
 
@@ -198,7 +211,9 @@ fn increments_by_etcdctl_lock_and_monban_are_all_counted() {
     let counter = scratch.path().join("counter");
     fs::write(&counter, "0 nobody").unwrap();
     let mut monban = place.start(&place.monban);
-    monban.say(&format!("count k {TTL} 50 {} 5", counter.display())).unwrap();
+    monban
+        .say(&format!("count k {TTL} 50 {} 5", counter.display()))
+        .unwrap();
     let file = counter.display().to_string();
     let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
     for _ in 0..20 {

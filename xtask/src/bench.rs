@@ -48,7 +48,12 @@ const BENCHES: &[Bench] = &[
     Bench {
         name: "etcd",
         about: "the etcd store beside etcd-client's lock; its build needs protoc (Debian: protobuf-compiler)",
-        cargo: &[&["run", "--release", "--manifest-path", "benches/etcd/Cargo.toml"]],
+        cargo: &[&[
+            "run",
+            "--release",
+            "--manifest-path",
+            "benches/etcd/Cargo.toml",
+        ]],
     },
 ];
 

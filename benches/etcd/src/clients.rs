@@ -41,9 +41,14 @@ impl Kind {
 
     pub(crate) async fn connect(self, port: u16) -> Outcome<One> {
         if self == Self::Monban {
-            return Ok(One::Monban(Locks::connect(&format!("etcd://127.0.0.1:{port}/bench")).await?));
+            return Ok(One::Monban(
+                Locks::connect(&format!("etcd://127.0.0.1:{port}/bench")).await?,
+            ));
         }
-        Ok(One::Peer(Client::connect([format!("127.0.0.1:{port}")], None).await?, None))
+        Ok(One::Peer(
+            Client::connect([format!("127.0.0.1:{port}")], None).await?,
+            None,
+        ))
     }
 
     /// One for a task: the peer's locks of one lease on one key are one lock.

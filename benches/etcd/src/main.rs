@@ -111,15 +111,25 @@ async fn main() -> Outcome {
 /// The lines above the tables: machine and versions.
 fn machine() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map_or("unknown processor", |line| line.trim_start_matches([' ', '\t', ':']));
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.map_or("unknown processor", |line| {
+        line.trim_start_matches([' ', '\t', ':'])
+    });
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let said = |program: &str, flag: &str| {
         let output = Command::new(program).arg(flag).output();
         output.map_or_else(
             |_| format!("no {program}"),
-            |output| String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned(),
+            |output| {
+                String::from_utf8_lossy(&output.stdout)
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            },
         )
     };
     format!(

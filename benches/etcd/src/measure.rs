@@ -61,7 +61,12 @@ pub(crate) async fn cycles(kind: Kind, port: u16, keys: usize, time: Duration) -
 }
 
 /// So many clients want one key all the time; half of the hand-overs take no longer than this, in seconds.
-pub(crate) async fn hand_over(kind: Kind, port: u16, waiters: usize, time: Duration) -> Outcome<f64> {
+pub(crate) async fn hand_over(
+    kind: Kind,
+    port: u16,
+    waiters: usize,
+    time: Duration,
+) -> Outcome<f64> {
     let freed: Arc<Mutex<Option<Instant>>> = Arc::default();
     let taken: Arc<Mutex<Vec<f64>>> = Arc::default();
     let ready = Arc::new(Barrier::new(waiters + 1));
@@ -76,7 +81,10 @@ pub(crate) async fn hand_over(kind: Kind, port: u16, waiters: usize, time: Durat
             while start.elapsed() < time {
                 let held = one.lock("shared").await?;
                 if let Some(freed) = freed.lock().expect("no panic").take() {
-                    taken.lock().expect("no panic").push(freed.elapsed().as_secs_f64());
+                    taken
+                        .lock()
+                        .expect("no panic")
+                        .push(freed.elapsed().as_secs_f64());
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 *freed.lock().expect("no panic") = Some(Instant::now());

@@ -51,9 +51,14 @@ impl Subject for Prefix {
 
     async fn residue(&self) -> Vec<String> {
         let prefix = format!("p{}/", self.number);
-        let keys = self.server.ask(&["get", "--prefix", "--keys-only", &prefix]);
+        let keys = self
+            .server
+            .ask(&["get", "--prefix", "--keys-only", &prefix]);
         let keys = keys.unwrap();
-        keys.lines().filter(|key| !key.is_empty()).map(str::to_owned).collect()
+        keys.lines()
+            .filter(|key| !key.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn wakes(&self) -> Wakes {

@@ -155,8 +155,15 @@ impl EtcdServer {
     /// `etcd://…` with all members.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.options.tls.is_some() { "etcds" } else { "etcd" };
-        let hosts: Vec<String> = self.ports().map(|port| format!("127.0.0.1:{port}")).collect();
+        let scheme = if self.options.tls.is_some() {
+            "etcds"
+        } else {
+            "etcd"
+        };
+        let hosts: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
         format!("{scheme}://{}", hosts.join(","))
     }
 
@@ -248,7 +255,10 @@ impl EtcdServer {
     /// # Errors
     /// There is no `etcdctl`, or it failed; what it said is the message.
     pub fn ask(&self, words: &[&str]) -> io::Result<String> {
-        let ports: Vec<String> = self.ports().map(|port| format!("127.0.0.1:{port}")).collect();
+        let ports: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
         let output = self.command(&ports.join(","))?.args(words).output()?;
         said(output)
     }
@@ -258,13 +268,21 @@ impl EtcdServer {
     /// # Errors
     /// There is none.
     pub fn etcdctl(&self) -> io::Result<Command> {
-        let ports: Vec<String> = self.ports().map(|port| format!("127.0.0.1:{port}")).collect();
+        let ports: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
         self.command(&ports.join(","))
     }
 
     fn ctl(&self, port: u16, words: &[&str]) -> io::Result<String> {
         let mut command = self.command(&format!("127.0.0.1:{port}"))?;
-        said(command.args(["--command-timeout=2s"]).args(words).output()?)
+        said(
+            command
+                .args(["--command-timeout=2s"])
+                .args(words)
+                .output()?,
+        )
     }
 
     fn command(&self, endpoints: &str) -> io::Result<Command> {
@@ -273,7 +291,11 @@ impl EtcdServer {
         if let Some(tls) = &self.options.tls {
             command.args(["--insecure-skip-tls-verify", "--insecure-transport=false"]);
             if tls.authority.is_some() {
-                command.arg("--cert").arg(&tls.certificate).arg("--key").arg(&tls.key);
+                command
+                    .arg("--cert")
+                    .arg(&tls.certificate)
+                    .arg("--key")
+                    .arg(&tls.key);
             }
         }
         command.args(["--endpoints", endpoints]);
@@ -317,7 +339,11 @@ fn launch(
         .append(true)
         .open(log_path(home))?;
     let mut command = Command::new(service::program(SERVER, PROGRAMS)?);
-    let scheme = if options.tls.is_some() { "https" } else { "http" };
+    let scheme = if options.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let cluster: Vec<String> = peers
         .iter()
         .enumerate()
@@ -328,15 +354,27 @@ fn launch(
     };
     set("name", &format!("m{at}"));
     set("data-dir", &home.join("data").display().to_string());
-    set("listen-client-urls", &format!("{scheme}://127.0.0.1:{client}"));
-    set("advertise-client-urls", &format!("{scheme}://127.0.0.1:{client}"));
+    set(
+        "listen-client-urls",
+        &format!("{scheme}://127.0.0.1:{client}"),
+    );
+    set(
+        "advertise-client-urls",
+        &format!("{scheme}://127.0.0.1:{client}"),
+    );
     set("listen-peer-urls", &format!("http://127.0.0.1:{peer}"));
-    set("initial-advertise-peer-urls", &format!("http://127.0.0.1:{peer}"));
+    set(
+        "initial-advertise-peer-urls",
+        &format!("http://127.0.0.1:{peer}"),
+    );
     set("initial-cluster", &cluster.join(","));
     set("initial-cluster-token", &format!("monban-{}", peers[0]));
     if let Some(election) = options.election {
         set("election-timeout", &election.as_millis().to_string());
-        set("heartbeat-interval", &(election / 10).as_millis().max(1).to_string());
+        set(
+            "heartbeat-interval",
+            &(election / 10).as_millis().max(1).to_string(),
+        );
     }
     if let Some(tls) = &options.tls {
         set("cert-file", &tls.certificate.display().to_string());
@@ -347,7 +385,10 @@ fn launch(
         }
     }
     command.args(&options.arguments);
-    command.current_dir(home).stdout(log.try_clone()?).stderr(log);
+    command
+        .current_dir(home)
+        .stdout(log.try_clone()?)
+        .stderr(log);
     Process::spawn(&mut command, Some(home))
 }
 

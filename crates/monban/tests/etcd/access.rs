@@ -31,7 +31,14 @@ fn users_are_let_in_as_far_as_they_may_and_told_how_far() {
             &["user", "grant-role", "root", "root"],
             &["user", "add", "monban:sentinel-right"],
             &["role", "add", "locks"],
-            &["role", "grant-permission", "locks", "--prefix=true", "readwrite", "app/"],
+            &[
+                "role",
+                "grant-permission",
+                "locks",
+                "--prefix=true",
+                "readwrite",
+                "app/",
+            ],
             &["user", "grant-role", "monban", "locks"],
             &["auth", "enable"],
         ] {
@@ -48,7 +55,10 @@ fn users_are_let_in_as_far_as_they_may_and_told_how_far() {
         }
         let elsewhere = refused(&format!("etcd://monban:sentinel-right@127.0.0.1:{port}")).await;
         assert!(matches!(elsewhere, Error::Rejected { .. }), "{elsewhere}");
-        assert!(elsewhere.to_string().contains("the documentation"), "{elsewhere}");
+        assert!(
+            elsewhere.to_string().contains("the documentation"),
+            "{elsewhere}"
+        );
 
         let url = format!("etcd://monban:sentinel-right@127.0.0.1:{port}/app");
         let (a, b) = (Client::at(&url).await, Client::at(&url).await);
@@ -96,7 +106,10 @@ fn what_does_not_answer_as_etcd_does_is_named() {
         assert!(error.to_string().contains("refuses connections"), "{error}");
         let error = refused("etcd://no-such-host.invalid").await;
         assert!(error.is_transient(), "{error}");
-        assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
+        assert!(
+            error.to_string().contains("no-such-host.invalid"),
+            "{error}"
+        );
 
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -115,14 +128,19 @@ fn what_does_not_answer_as_etcd_does_is_named() {
 #[test]
 fn a_cluster_without_a_majority_is_refused_with_the_reason() {
     run(async {
-        let options = EtcdOptions::new().members(3).election(Duration::from_millis(500));
+        let options = EtcdOptions::new()
+            .members(3)
+            .election(Duration::from_millis(500));
         let mut server = EtcdServer::start(options).unwrap();
         server.kill9(1).unwrap();
         server.kill9(2).unwrap();
         let error = refused(&format!("etcd://127.0.0.1:{}?timeout=2s", server.port())).await;
         assert!(error.is_transient(), "{error}");
         let text = error.to_string();
-        assert!(text.contains("majority") || text.contains("timed out"), "{text}");
+        assert!(
+            text.contains("majority") || text.contains("timed out"),
+            "{text}"
+        );
     });
 }
 
@@ -155,10 +173,19 @@ fn tls_is_verified() {
         client.releases(&claim).await;
         for (url, says) in [
             (format!("etcds://localhost:{port}"), "TLS"),
-            (format!("etcds://localhost:{port}?ca={}", other_file.display()), "TLS"),
+            (
+                format!("etcds://localhost:{port}?ca={}", other_file.display()),
+                "TLS",
+            ),
             (format!("etcds://127.0.0.1:{port}?ca={ca}"), "TLS"),
-            (format!("etcds://localhost:{port}?ca={key}"), "no certificate"),
-            (format!("etcds://localhost:{port}?ca=/nowhere/ca.pem"), "/nowhere/ca.pem"),
+            (
+                format!("etcds://localhost:{port}?ca={key}"),
+                "no certificate",
+            ),
+            (
+                format!("etcds://localhost:{port}?ca=/nowhere/ca.pem"),
+                "/nowhere/ca.pem",
+            ),
         ] {
             let error = refused(&url).await;
             assert!(!error.is_transient(), "{url}: {error}");
@@ -167,9 +194,11 @@ fn tls_is_verified() {
         let plain = refused(&format!("etcd://127.0.0.1:{port}")).await;
         assert!(plain.to_string().contains("etcds://"), "{plain}");
 
-        let options = EtcdOptions::new()
-            .election(Duration::from_millis(500))
-            .tls(&good_file, &key_file, Some(&good_file));
+        let options = EtcdOptions::new().election(Duration::from_millis(500)).tls(
+            &good_file,
+            &key_file,
+            Some(&good_file),
+        );
         let strict = EtcdServer::start(options).unwrap();
         let port = strict.port();
         let shown = format!("etcds://localhost:{port}?ca={ca}&cert={ca}&key={key}");

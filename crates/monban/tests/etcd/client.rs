@@ -156,7 +156,9 @@ pub(crate) async fn pause(millis: u64) {
 
 /// The keys below a prefix.
 pub(crate) fn keys(server: &EtcdServer, prefix: &str) -> Vec<String> {
-    let keys = server.ask(&["get", "--prefix", "--keys-only", prefix]).unwrap();
+    let keys = server
+        .ask(&["get", "--prefix", "--keys-only", prefix])
+        .unwrap();
     let keys = keys.lines().filter(|key| !key.is_empty());
     keys.map(str::to_owned).collect()
 }

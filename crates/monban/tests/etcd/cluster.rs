@@ -14,7 +14,9 @@ use crate::client::{Client, SOON, nothing_is_left, run, woken};
 const STORM: &str = "MONBAN_ETCD_STORM_SECONDS";
 
 fn three() -> EtcdServer {
-    let options = EtcdOptions::new().members(3).election(Duration::from_millis(1_000));
+    let options = EtcdOptions::new()
+        .members(3)
+        .election(Duration::from_millis(1_000));
     EtcdServer::start(options).unwrap()
 }
 
@@ -78,7 +80,10 @@ fn no_count_is_lost_while_leaders_are_killed() {
     let mut server = three();
     let url = format!("{}?timeout=5s", server.url());
     let (counter, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (inside, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (inside, over) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let fence = Arc::new(AtomicU64::new(0));
     let mut workers = Vec::new();
     for _ in 0..4 {
@@ -100,7 +105,9 @@ fn no_count_is_lost_while_leaders_are_killed() {
                 assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
                 let seen = counter.load(Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(2)).await;
-                lease.check().expect("connectivity was lost for less than the TTL");
+                lease
+                    .check()
+                    .expect("connectivity was lost for less than the TTL");
                 counter.store(seen + 1, Ordering::SeqCst);
                 counted.fetch_add(1, Ordering::SeqCst);
                 inside.fetch_sub(1, Ordering::SeqCst);

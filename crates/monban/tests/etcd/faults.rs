@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Release, Renewal};
-use monban::{Loss, Error, Locks, Options};
+use monban::{Error, Locks, Loss, Options};
 
 use crate::client::{
-    Client, SOON, is_unavailable, keys, lasting, leases, leave, nothing_is_left, pause, run, server, woken,
+    Client, SOON, is_unavailable, keys, lasting, leases, leave, nothing_is_left, pause, run,
+    server, woken,
 };
 use crate::proxy::{Plan, Proxy};
 
@@ -14,7 +15,10 @@ use crate::proxy::{Plan, Proxy};
 fn a_lease_revoked_while_held_ends_the_hold_and_the_next_has_the_key() {
     run(async {
         let server = server();
-        let (a, b) = (Client::at(&server.url()).await, Client::at(&server.url()).await);
+        let (a, b) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+        );
         let held = a.exclusive("k");
         let grant = a.takes(&held).await;
         let lease = leases(&server).pop().unwrap();
@@ -49,7 +53,9 @@ fn a_waiter_whose_lease_is_revoked_holds_nothing_and_is_at_the_end() {
         let before = leases(&server);
         let (waiter, last) = (b.exclusive("k"), c.exclusive("k"));
         b.waits(&waiter).await;
-        let lease = leases(&server).into_iter().find(|lease| !before.contains(lease));
+        let lease = leases(&server)
+            .into_iter()
+            .find(|lease| !before.contains(lease));
         c.waits(&last).await;
         server.ask(&["lease", "revoke", &lease.unwrap()]).unwrap();
         assert_eq!(b.renews(&waiter).await, Renewal::Lost);
@@ -67,7 +73,10 @@ fn a_waiter_whose_lease_is_revoked_holds_nothing_and_is_at_the_end() {
 fn a_restart_keeps_the_lock_and_the_line() {
     run(async {
         let mut server = server();
-        let (a, b) = (Client::at(&server.url()).await, Client::at(&server.url()).await);
+        let (a, b) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+        );
         let (held, waiter) = (a.exclusive("k"), b.exclusive("k"));
         let grant = a.takes(&held).await;
         let changed = b.waits(&waiter).await.changed.unwrap();
@@ -143,7 +152,10 @@ fn lost_replies_and_late_requests_leave_nothing_behind() {
             let answer = client.ask(&claim).await;
             proxy.plan(Plan::default());
             if let Ok(answer) = answer {
-                assert!(matches!(answer, Attempt::Granted(_)), "{plan:?}: {answer:?}");
+                assert!(
+                    matches!(answer, Attempt::Granted(_)),
+                    "{plan:?}: {answer:?}"
+                );
             }
             client.is_rid_of(&claim).await;
             // A request that was kept may come now; what it puts is nobody's, and is deleted.
@@ -207,7 +219,16 @@ fn a_holder_that_is_cut_off_loses_its_lease_before_another_gets_one() {
             ..Plan::default()
         });
         let lost = lease.lost().await;
-        assert!(matches!(lost, Error::Lost { why: Loss::Expired, .. }), "{lost}");
+        assert!(
+            matches!(
+                lost,
+                Error::Lost {
+                    why: Loss::Expired,
+                    ..
+                }
+            ),
+            "{lost}"
+        );
         // At this instant it says so, and the other may or may not have it; it cannot have had it before.
         let next = next.await.unwrap().unwrap();
         assert!(lease.check().is_err());
@@ -225,9 +246,15 @@ fn a_holder_that_is_cut_off_loses_its_lease_before_another_gets_one() {
 fn a_dead_process_s_keys_are_free_when_its_lease_ends() {
     run(async {
         let server = server();
-        let (dead, other) = (Client::at(&server.url()).await, Client::at(&server.url()).await);
+        let (dead, other) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+        );
         let ttl = Duration::from_secs(2);
-        let (held, waiter) = (lasting(dead.exclusive("k"), ttl), lasting(dead.exclusive("k"), ttl));
+        let (held, waiter) = (
+            lasting(dead.exclusive("k"), ttl),
+            lasting(dead.exclusive("k"), ttl),
+        );
         dead.takes(&held).await;
         dead.waits(&waiter).await;
         drop(dead);

@@ -5,7 +5,9 @@ use std::time::Duration;
 use monban::contract::{Release, Renewal, Store, Why};
 use monban::data::{EntryId, Mode, Standing};
 
-use crate::client::{Client, SOON, keys, leases, leave, nothing_is_left, run, server, shared, woken};
+use crate::client::{
+    Client, SOON, keys, leases, leave, nothing_is_left, run, server, shared, woken,
+};
 
 const ONE: Mode = Mode::Permits { n: 1, of: 2 };
 
@@ -14,7 +16,9 @@ fn put_foreign(key: &str) -> String {
     let granted = shared().ask(&["lease", "grant", "600"]).unwrap();
     let lease = granted.split_whitespace().nth(1).unwrap().to_owned();
     let name = format!("{key}/{lease}");
-    shared().ask(&["put", &name, "", &format!("--lease={lease}")]).unwrap();
+    shared()
+        .ask(&["put", &name, "", &format!("--lease={lease}")])
+        .unwrap();
     name
 }
 
@@ -35,7 +39,10 @@ fn a_foreign_claim_is_in_the_line_like_any_other() {
             assert_eq!(line[0].standing, Standing::Foreign);
             assert_eq!(line[1].id, EntryId::Claim(claim.id));
             assert_eq!(line[2].standing, Standing::Waiting { ahead: 2 });
-            assert!(line.iter().all(|entry| entry.expires_in.is_some()), "{line:?}");
+            assert!(
+                line.iter().all(|entry| entry.expires_in.is_some()),
+                "{line:?}"
+            );
             shared().ask(&["del", &first]).unwrap();
             woken(busy.changed.unwrap()).await;
             client.takes(&claim).await;
@@ -57,7 +64,9 @@ fn a_foreign_claim_can_be_freed_by_hand_but_not_its_successor() {
         assert_eq!(shown.len(), 1, "{shown:?}");
         let lease = name.rsplit('/').next().unwrap();
         shared().ask(&["del", &name]).unwrap();
-        shared().ask(&["put", &name, "", &format!("--lease={lease}")]).unwrap();
+        shared()
+            .ask(&["put", &name, "", &format!("--lease={lease}")])
+            .unwrap();
         assert_eq!(client.store.evict(&shown[0]).await.unwrap(), Release::Gone);
         let shown = client.store.inspect(b"k").await.unwrap();
         assert_eq!(client.store.evict(&shown[0]).await.unwrap(), Release::Done);
@@ -140,7 +149,9 @@ fn one_lease_carries_all_claims_and_stays_between_them() {
         let server = server();
         let client = Client::at(&format!("{}/lease", server.url())).await;
         for _ in 0..3 {
-            let claims: Vec<_> = (0..20).map(|n| client.exclusive(&format!("k{n}"))).collect();
+            let claims: Vec<_> = (0..20)
+                .map(|n| client.exclusive(&format!("k{n}")))
+                .collect();
             for claim in &claims {
                 client.takes(claim).await;
             }

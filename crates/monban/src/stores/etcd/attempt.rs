@@ -32,10 +32,14 @@ pub(super) async fn attempt(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<At
     if let [claim] = claims {
         return vec![one(core, claim).await];
     }
-    each_line(claims, |claim| &claim.key, |claim| {
-        let core = Arc::clone(core);
-        async move { one(&core, &claim).await }
-    })
+    each_line(
+        claims,
+        |claim| &claim.key,
+        |claim| {
+            let core = Arc::clone(core);
+            async move { one(&core, &claim).await }
+        },
+    )
     .await
 }
 
@@ -479,7 +483,9 @@ impl<'a> Asking<'a> {
             held_for: None, // etcd tells no time
             free_in: before.iter().filter_map(Place::lives).min(),
             changed: target.map(|target| {
-                self.core.watches.wake(self.claim.id, target, sight.revision)
+                self.core
+                    .watches
+                    .wake(self.claim.id, target, sight.revision)
             }),
         })
     }
@@ -513,12 +519,20 @@ impl<'a> Asking<'a> {
     /// The last of a long line, or the one ahead of this claim if it is in it.
     async fn last_but_me(&self) -> Result<Option<Place>, Trouble> {
         let sight = self.look_at_last().await?;
-        let last = sight.places.into_iter().rev().find(|place| place.name != self.place);
+        let last = sight
+            .places
+            .into_iter()
+            .rev()
+            .find(|place| place.name != self.place);
         Ok(last)
     }
 
     async fn look_at_last(&self) -> Result<Sight, Trouble> {
-        let known = self.core.table.touch(self.claim).map_or(0, |known| known.create);
+        let known = self
+            .core
+            .table
+            .touch(self.claim)
+            .map_or(0, |known| known.create);
         let request = TxnRequest {
             success: vec![ops::last(&self.line, known)],
             ..TxnRequest::default()

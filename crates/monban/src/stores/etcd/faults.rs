@@ -132,10 +132,7 @@ mod tests {
                 "etcdserver: authentication failed, invalid user ID or password",
             ),
             (Code::InvalidArgument, "etcdserver: user name is empty"),
-            (
-                Code::PermissionDenied,
-                "etcdserver: permission denied",
-            ),
+            (Code::PermissionDenied, "etcdserver: permission denied"),
             (
                 Code::ResourceExhausted,
                 "etcdserver: mvcc: database space exceeded",
@@ -154,7 +151,10 @@ mod tests {
         ] {
             assert!(error(code, said).is_transient(), "{said}");
         }
-        let gone = of(Status::not_found("etcdserver: requested lease not found"), &"h");
+        let gone = of(
+            Status::not_found("etcdserver: requested lease not found"),
+            &"h",
+        );
         assert!(matches!(gone, Trouble::LeaseGone));
     }
 }

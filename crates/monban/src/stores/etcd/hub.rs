@@ -264,8 +264,7 @@ impl Hub {
         let asked = async {
             let mut grpc = client(link).await?;
             let path = PathAndQuery::from_static(AuthenticateRequest::PATH);
-            let codec =
-                ProstCodec::<_, <AuthenticateRequest as Call>::Answer>::default();
+            let codec = ProstCodec::<_, <AuthenticateRequest as Call>::Answer>::default();
             grpc.unary(Request::new(request), path, codec).await
         };
         let answer = tokio::time::timeout(within, asked)

@@ -72,7 +72,10 @@ async fn look(core: &Core, claims: &[Claim]) -> Result<Vec<Option<KeyValue>>> {
     if ranges.len() != claims.len() {
         return Err(faults::garbled(&core.hub.address));
     }
-    Ok(ranges.into_iter().map(|range| ops::only(Some(range))).collect())
+    Ok(ranges
+        .into_iter()
+        .map(|range| ops::only(Some(range)))
+        .collect())
 }
 
 async fn kept_or_lost(
@@ -101,7 +104,8 @@ async fn kept_or_lost(
         }
         None => {
             let place = there.key.clone();
-            core.table.adopt(claim, place, there.lease, there.create_revision);
+            core.table
+                .adopt(claim, place, there.lease, there.create_revision);
             match core.keep_fresh(there.lease, claim.ttl).await? {
                 true => Ok(Renewal::Kept),
                 false => {
@@ -121,10 +125,14 @@ pub(super) async fn release(core: &Arc<Core>, leaving: &[Leave]) -> Vec<Result<R
     if let [leave] = leaving {
         return vec![one(core, leave).await];
     }
-    each_line(leaving, |leave| &leave.claim.key, |leave| {
-        let core = Arc::clone(core);
-        async move { one(&core, &leave).await }
-    })
+    each_line(
+        leaving,
+        |leave| &leave.claim.key,
+        |leave| {
+            let core = Arc::clone(core);
+            async move { one(&core, &leave).await }
+        },
+    )
     .await
 }
 
@@ -170,7 +178,11 @@ async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trou
         }
         let request = TxnRequest {
             compare,
-            success: if create == 0 { Vec::new() } else { vec![ops::delete(&place)] },
+            success: if create == 0 {
+                Vec::new()
+            } else {
+                vec![ops::delete(&place)]
+            },
             failure: vec![ops::get(&place)],
         };
         let answer = change(core, claim, &request, &mut doubt).await?;

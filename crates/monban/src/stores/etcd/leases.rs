@@ -97,7 +97,11 @@ impl Core {
         let within = self.hub.address.timeout;
         let request = LeaseRevokeRequest { id: lease };
         let mut doubt = Doubt::None;
-        match self.hub.send(&request, within, Tries::OneRound, &mut doubt).await {
+        match self
+            .hub
+            .send(&request, within, Tries::OneRound, &mut doubt)
+            .await
+        {
             Ok(_) | Err(Trouble::LeaseGone) => {
                 self.table.ended(lease);
                 Ok(())

@@ -115,7 +115,10 @@ mod tests {
             assert_eq!(read(last), Some((mode, id)));
         }
         for foreign in ["694d8b1", "", "~s", "~p00000000", "~p0000000200000003", "x"] {
-            assert_eq!(read(format!("{foreign}{}", &id.to_string()[1..]).as_bytes()), None);
+            assert_eq!(
+                read(format!("{foreign}{}", &id.to_string()[1..]).as_bytes()),
+                None
+            );
             assert_eq!(read(foreign.as_bytes()), None);
         }
         assert_eq!(read(&[0xff]), None);
@@ -139,7 +142,11 @@ mod tests {
                 assert!(line < place && place < end(&line));
                 let inside = |(from, to): &(Vec<u8>, Vec<u8>)| *from <= place && place < *to;
                 let clash = apart(&line, asked).iter().any(inside);
-                assert_eq!(clash, asked.capacity() != there.capacity(), "{asked:?} {there:?}");
+                assert_eq!(
+                    clash,
+                    asked.capacity() != there.capacity(),
+                    "{asked:?} {there:?}"
+                );
             }
             let exclusive = place_of(b"", &key, Mode::Exclusive, &id);
             let inside = |(from, to): &(Vec<u8>, Vec<u8>)| *from <= exclusive && exclusive < *to;

@@ -9,17 +9,32 @@ use super::proto::{
 
 /// Nothing is at this name.
 pub(super) fn absent(key: &[u8]) -> Compare {
-    compare(key, CompareTarget::Create, CompareResult::Equal, Against::Create(0))
+    compare(
+        key,
+        CompareTarget::Create,
+        CompareResult::Equal,
+        Against::Create(0),
+    )
 }
 
 /// What is at this name is there since this revision.
 pub(super) fn since(key: &[u8], create: i64) -> Compare {
-    compare(key, CompareTarget::Create, CompareResult::Equal, Against::Create(create))
+    compare(
+        key,
+        CompareTarget::Create,
+        CompareResult::Equal,
+        Against::Create(create),
+    )
 }
 
 /// What is at this name has not been written since it was created.
 pub(super) fn untouched(key: &[u8]) -> Compare {
-    compare(key, CompareTarget::Version, CompareResult::Equal, Against::Version(1))
+    compare(
+        key,
+        CompareTarget::Version,
+        CompareResult::Equal,
+        Against::Version(1),
+    )
 }
 
 /// Nothing is in this range.
@@ -39,12 +54,7 @@ pub(super) fn unchanged((from, to): (Vec<u8>, Vec<u8>), revision: i64) -> Compar
     }
 }
 
-fn compare(
-    key: &[u8],
-    target: CompareTarget,
-    result: CompareResult,
-    against: Against,
-) -> Compare {
+fn compare(key: &[u8], target: CompareTarget, result: CompareResult, against: Against) -> Compare {
     Compare {
         result: result.into(),
         target: target.into(),
@@ -134,7 +144,10 @@ pub(super) fn ranges(answer: TxnResponse) -> (i64, Vec<RangeResponse>) {
         Some(Response::Range(range)) => Some(range),
         _ => None,
     };
-    (revision, answer.responses.into_iter().filter_map(range).collect())
+    (
+        revision,
+        answer.responses.into_iter().filter_map(range).collect(),
+    )
 }
 
 /// The only thing found, if anything was.

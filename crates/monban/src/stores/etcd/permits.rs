@@ -30,7 +30,11 @@ impl Asking<'_> {
                     ops::since(&self.place, create),
                     ops::unchanged(names::permits(&self.line), revision),
                 ],
-                success: vec![ops::put(&self.place, self.value(State::Seated(seat)), lease)],
+                success: vec![ops::put(
+                    &self.place,
+                    self.value(State::Seated(seat)),
+                    lease,
+                )],
                 failure: vec![ops::line(&self.line, 0)],
             };
             let within = self.core.patience(self.claim.ttl);

@@ -129,13 +129,7 @@ impl Times<'_> {
     }
 }
 
-fn entry(
-    core: &Core,
-    key: &Key,
-    sight: &Sight,
-    at: usize,
-    expires_in: Option<Duration>,
-) -> Entry {
+fn entry(core: &Core, key: &Key, sight: &Sight, at: usize, expires_in: Option<Duration>) -> Entry {
     let place = &sight.places[at];
     let holds = sight.fits(place.mode(), at);
     let waiting = Standing::Waiting { ahead: at };
@@ -176,7 +170,9 @@ fn entry(
 fn foreign_id(core: &Core, key: &Key, place: &Place) -> Box<[u8]> {
     let line = names::line(core.prefix(), key);
     let last = &place.name[line.len()..];
-    [last, format!("@{}", place.create).as_bytes()].concat().into()
+    [last, format!("@{}", place.create).as_bytes()]
+        .concat()
+        .into()
 }
 
 pub(super) async fn evict(core: &Core, entry: &Entry) -> Result<Release> {
@@ -206,12 +202,17 @@ pub(super) async fn evict(core: &Core, entry: &Entry) -> Result<Release> {
     };
     let within = core.hub.address.timeout;
     let mut doubt = Doubt::None;
-    let answer = core.hub.send(&request, within, Tries::Many, &mut doubt).await;
+    let answer = core
+        .hub
+        .send(&request, within, Tries::Many, &mut doubt)
+        .await;
     let answer = answer.map_err(|trouble| Error::from(trouble).of_key(&entry.key))?;
     match (deleted(&answer), doubt) {
         (0, Doubt::Some) => {
             // The first of several tries may have done it.
-            Err(faults::unavailable("whether it was freed is not known".to_owned()))
+            Err(faults::unavailable(
+                "whether it was freed is not known".to_owned(),
+            ))
         }
         (0, Doubt::None) => Ok(Release::Gone),
         _ => Ok(Release::Done),

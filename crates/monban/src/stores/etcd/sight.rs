@@ -116,7 +116,10 @@ impl Sight {
             return Some(another_mode(claim));
         }
         let asked = claim.mode.capacity()?;
-        let mut there = self.places.iter().filter_map(|place| place.mode().capacity());
+        let mut there = self
+            .places
+            .iter()
+            .filter_map(|place| place.mode().capacity());
         let there = there.find(|there| *there != asked)?;
         Some(Error::mismatch(&claim.key, line::clash(asked, there)))
     }

@@ -269,7 +269,11 @@ impl Table {
         let mut inner = self.lock();
         inner.leases.remove(&lease);
         inner.current.retain(|_, current| *current != lease);
-        for known in inner.claims.values_mut().filter(|known| known.lease == lease) {
+        for known in inner
+            .claims
+            .values_mut()
+            .filter(|known| known.lease == lease)
+        {
             known.create = 0;
         }
     }
@@ -407,7 +411,13 @@ mod tests {
 
     #[test]
     fn a_lease_lives_longer_than_its_claims_in_whole_seconds() {
-        for (millis, seconds) in [(100, 2), (1_000, 2), (1_001, 3), (30_000, 32), (3_600_000, 3_605)] {
+        for (millis, seconds) in [
+            (100, 2),
+            (1_000, 2),
+            (1_001, 3),
+            (30_000, 32),
+            (3_600_000, 3_605),
+        ] {
             assert_eq!(lease_seconds(Duration::from_millis(millis)), seconds);
         }
     }

@@ -41,7 +41,10 @@ pub(super) async fn look_after(core: Arc<Core>) {
 
 /// Deletes claims; those of whom it is not known since when they are in line are looked up first.
 async fn delete(core: &Core, claims: &[(ClaimId, Known)]) -> Result<()> {
-    let names: Vec<Vec<u8>> = claims.iter().map(|(_, known)| known.place.clone()).collect();
+    let names: Vec<Vec<u8>> = claims
+        .iter()
+        .map(|(_, known)| known.place.clone())
+        .collect();
     let creates = if claims.iter().all(|(_, known)| known.create != 0) {
         claims.iter().map(|(_, known)| known.create).collect()
     } else {
@@ -67,7 +70,10 @@ async fn look_up(core: &Core, names: &[Vec<u8>]) -> Result<Vec<i64>> {
 
 /// Deletes what is there since the given revisions, and no later claim of the same name.
 async fn delete_since(core: &Core, names: &[Vec<u8>], creates: &[i64]) -> Result<()> {
-    let there = names.iter().zip(creates).filter(|(_, create)| **create != 0);
+    let there = names
+        .iter()
+        .zip(creates)
+        .filter(|(_, create)| **create != 0);
     let each = there.map(|(name, create)| {
         ops::txn(TxnRequest {
             compare: vec![ops::since(name, *create)],

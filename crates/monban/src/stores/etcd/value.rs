@@ -32,7 +32,10 @@ impl Value {
             State::Seated(seat) => format!("s{seat}"),
             State::Lingering => "l".to_owned(),
         };
-        let who = self.claimant.as_ref().map_or_else(String::new, Claimant::encode);
+        let who = self
+            .claimant
+            .as_ref()
+            .map_or_else(String::new, Claimant::encode);
         format!("mb1:{state}:{}:{who}", self.lives.as_millis()).into_bytes()
     }
 
@@ -68,7 +71,15 @@ mod tests {
             };
             assert_eq!(Value::read(&value.encode()), Some(value));
         }
-        for foreign in [&b""[..], b"x", b"mb2:i:1:", b"mb1:i", b"mb1:sx:1:", b"mb1:i:x:", b"\xff"] {
+        for foreign in [
+            &b""[..],
+            b"x",
+            b"mb2:i:1:",
+            b"mb1:i",
+            b"mb1:sx:1:",
+            b"mb1:i:x:",
+            b"\xff",
+        ] {
             assert_eq!(Value::read(foreign), None);
         }
     }

@@ -161,7 +161,8 @@ pub(super) async fn watch(hub: Shared, table: Arc<Table>, Orders(mut orders): Or
     };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pauses = Box::new(backoff::exponential(PAUSE / 20, PAUSE));
+    let fresh = || Box::new(backoff::exponential(PAUSE / 20, PAUSE));
+    let mut pauses = fresh();
     loop {
         if watcher.watched.is_empty() {
             let ticking = !watcher.new.is_empty() || !watcher.old.is_empty();
@@ -178,7 +179,7 @@ pub(super) async fn watch(hub: Shared, table: Arc<Table>, Orders(mut orders): Or
             tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
             continue;
         };
-        pauses = Box::new(backoff::exponential(PAUSE / 20, PAUSE));
+        pauses = fresh();
         let turn = stream.link.turn;
         let hub = Arc::clone(&watcher.hub);
         loop {

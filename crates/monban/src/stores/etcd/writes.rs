@@ -101,7 +101,12 @@ async fn together(hub: &Shared, parts: Vec<Write>) {
     };
     let within = parts.iter().map(|part| part.within).max();
     let mut doubt = Doubt::None;
-    let sent = hub.send(&request, within.unwrap_or_default(), Tries::Many, &mut doubt);
+    let sent = hub.send(
+        &request,
+        within.unwrap_or_default(),
+        Tries::Many,
+        &mut doubt,
+    );
     match sent.await {
         Ok(answer) => {
             let revision = answer.header.as_ref().map_or(0, |header| header.revision);

@@ -53,6 +53,8 @@ const BENCHES: &[Bench] = &[
             "--release",
             "--manifest-path",
             "benches/etcd/Cargo.toml",
+            "--target-dir",
+            "target/bench-etcd",
         ]],
     },
 ];

@@ -1,6 +1,8 @@
 //! The command as its users meet it: real processes over the file store.
 
 mod busy;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod every;
 mod guarding;
 mod input;

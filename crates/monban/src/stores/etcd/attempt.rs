@@ -4,29 +4,25 @@
 //! line and asks again only reads, which costs the cluster no write; what it reads has its own claim in it, or it has
 //! lost its place and joins anew, at the end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
-
+use super::each::each_line;
 use super::faults::{self, Trouble};
-use super::hub::{Doubt, Tries};
+use super::hub::Doubt;
 use super::proto::{Compare, RequestOp, TxnRequest};
 use super::sight::{Place, Sight, another_mode};
 use super::table::{self, Fate, Known};
 use super::value::{State, Value};
 use super::watches::Target;
 use super::{Core, names, ops};
-use crate::contract::{Attempt, Busy, Grant};
-use crate::data::{Claim, Error, Fence, IfBusy, Key, Mode, Result};
+use crate::contract::{Attempt, Grant};
+use crate::data::{Claim, Error, Fence, IfBusy, Mode, Result};
 
 /// So many of a line are read at once where its beginning decides.
-const FIRST: i64 = 32;
+pub(super) const FIRST: i64 = 32;
 /// How often a claim that may only join a line that has not changed looks again. What others do to keys below this one
 /// counts as a change.
 pub(super) const LOOKS: usize = 100;
-/// Lines that are asked for at the same time.
-const ABREAST: usize = 200;
 
 pub(super) async fn attempt(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<Attempt>> {
     if let [claim] = claims {
@@ -41,69 +37,6 @@ pub(super) async fn attempt(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<At
         },
     )
     .await
-}
-
-/// Does something for each element: for those of one key in order, for different keys at the same time.
-pub(super) async fn each_line<T, A, F>(
-    elements: &[T],
-    key: impl Fn(&T) -> &Key,
-    each: impl Fn(T) -> F,
-) -> Vec<Result<A>>
-where
-    T: Clone + Send + 'static,
-    A: Send + 'static,
-    F: Future<Output = Result<A>> + Send + 'static,
-{
-    let mut lines: HashMap<&Key, Vec<usize>> = HashMap::new();
-    for (at, element) in elements.iter().enumerate() {
-        lines.entry(key(element)).or_default().push(at);
-    }
-    let mut answers: Vec<Option<Result<A>>> = elements.iter().map(|_| None).collect();
-    let mut waiting = lines.into_values();
-    let mut running = JoinSet::new();
-    loop {
-        while running.len() < ABREAST
-            && let Some(line) = waiting.next()
-        {
-            let asked: Vec<(usize, F)> = line
-                .iter()
-                .map(|at| (*at, each(elements[*at].clone())))
-                .collect();
-            running.spawn(in_order(asked));
-        }
-        match running.join_next().await {
-            Some(Ok(done)) => {
-                for (at, answer) in done {
-                    answers[at] = Some(answer);
-                }
-            }
-            Some(Err(_)) => {}
-            None => break,
-        }
-    }
-    let lost = || Err(faults::unavailable("the request was given up".to_owned()));
-    answers
-        .into_iter()
-        .map(|answer| answer.unwrap_or_else(lost))
-        .collect()
-}
-
-async fn in_order<A, F: Future<Output = Result<A>>>(
-    asked: Vec<(usize, F)>,
-) -> Vec<(usize, Result<A>)> {
-    let mut done = Vec::with_capacity(asked.len());
-    for (at, future) in asked {
-        // What one of the line was not answered in time, the next is not either.
-        let given_up = match done.last() {
-            Some((_, Err(error @ Error::Unavailable { .. }))) => Some(Error::clone(error)),
-            _ => None,
-        };
-        match given_up {
-            Some(error) => done.push((at, Err(error))),
-            None => done.push((at, future.await)),
-        }
-    }
-    done
 }
 
 async fn one(core: &Core, claim: &Claim) -> Result<Attempt> {
@@ -147,15 +80,6 @@ async fn tried(core: &Core, claim: &Claim) -> Result<Attempt> {
     }
     core.table.forget(&claim.id);
     Err(Trouble::LeaseGone.into())
-}
-
-/// Whether what is read is the latest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Confirmed {
-    /// It was, once: what the member has.
-    Once,
-    /// It is: a majority says so.
-    Now,
 }
 
 /// One claim's question.
@@ -322,18 +246,6 @@ impl<'a> Asking<'a> {
         Ok((joined, sight))
     }
 
-    pub(super) async fn look_at_all(&self) -> Result<Sight, Trouble> {
-        let request = TxnRequest {
-            success: vec![ops::line(&self.line, 0)],
-            ..TxnRequest::default()
-        };
-        let within = self.core.patience(self.claim.ttl);
-        let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
-        let (revision, mut ranges) = ops::ranges(answer);
-        let range = ranges.pop().unwrap_or_default();
-        Ok(Sight::of(revision, range, &self.line))
-    }
-
     /// The transaction has put the claim at its revision: it is the last of the line.
     async fn joined(&self, sight: Sight) -> Result<Attempt, Trouble> {
         match sight.find(&self.place) {
@@ -386,57 +298,6 @@ impl<'a> Asking<'a> {
         }
     }
 
-    /// Looks at the claim itself, at the beginning of what is ahead of it, and at the one just ahead.
-    ///
-    /// One that was told at a revision that what was ahead is gone needs no majority to look as of that revision or a
-    /// later one: that it was there then, and first, is decided. Whether it still is rests on its lease, as with every
-    /// holder.
-    async fn look_ahead(&self, mine: i64, told: i64) -> Result<Sight, Trouble> {
-        if told > 0 {
-            let sight = self.look_from(mine, Confirmed::Once).await?;
-            if sight.revision >= told && sight.find(&self.place).is_some() {
-                return Ok(sight);
-            }
-        }
-        self.look_from(mine, Confirmed::Now).await
-    }
-
-    async fn look_from(&self, mine: i64, confirmed: Confirmed) -> Result<Sight, Trouble> {
-        let mut request = TxnRequest {
-            success: vec![
-                ops::first(&self.line, FIRST, mine),
-                ops::get(&self.place),
-                ops::last(&self.line, mine),
-            ],
-            ..TxnRequest::default()
-        };
-        if confirmed == Confirmed::Once {
-            request.success.iter_mut().for_each(ops::of_the_member);
-        }
-        let within = self.core.patience(self.claim.ttl);
-        let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
-        let (revision, ranges) = ops::ranges(answer);
-        let mut ranges = ranges.into_iter();
-        let sight = Sight::of(revision, ranges.next().unwrap_or_default(), &self.line);
-        if sight.whole {
-            return Ok(sight);
-        }
-        let me = ops::only(ranges.next()).and_then(|kv| Place::read(kv, &self.line));
-        let before = ops::only(ranges.next()).and_then(|kv| Place::read(kv, &self.line));
-        let (Some(me), Some(before)) = (me, before) else {
-            return self.look_at_all().await;
-        };
-        // The middle is left out, which only the count ahead would need.
-        let mut places = sight.places;
-        places.truncate(1);
-        places.extend([before, me]);
-        Ok(Sight {
-            places,
-            whole: false,
-            ..sight
-        })
-    }
-
     /// What the line says to a claim that stands there.
     async fn judge(&self, sight: Sight, at: usize) -> Result<Attempt, Trouble> {
         let place = &sight.places[at];
@@ -465,86 +326,6 @@ impl<'a> Asking<'a> {
             ttl: Some(table::whole(claim.ttl)),
             lost: Some(self.core.watches.wake_later(target, sight.revision)),
         }))
-    }
-
-    /// The answer to a claim with so many of these ahead.
-    async fn busy(&self, sight: &Sight, ahead: usize) -> Result<Busy, Trouble> {
-        let (why, culprit) = sight.in_the_way(self.claim.mode, ahead);
-        let target = self.target(sight, ahead).await?;
-        let before = &sight.places[..ahead];
-        let known = match sight.whole {
-            true => Some(before.len()),
-            false => None,
-        };
-        Ok(Busy {
-            ahead: known,
-            why,
-            who: culprit.and_then(Place::claimant),
-            held_for: None, // etcd tells no time
-            free_in: before.iter().filter_map(Place::lives).min(),
-            changed: target.map(|target| {
-                self.core
-                    .watches
-                    .wake(self.claim.id, target, sight.revision)
-            }),
-        })
-    }
-
-    /// What lets in a claim that has so many of these ahead.
-    async fn target(&self, sight: &Sight, ahead: usize) -> Result<Option<Target>, Trouble> {
-        let end = |place: &Place| Target::End {
-            name: place.name.clone(),
-            create: place.create,
-            modified: place.modified,
-        };
-        let before = &sight.places[..ahead];
-        let alone = |place: &&Place| place.mode() == Mode::Exclusive;
-        Ok(match self.claim.mode {
-            Mode::Exclusive if sight.find(&self.place).is_none() && !sight.whole => {
-                self.last_but_me().await?.as_ref().map(end)
-            }
-            Mode::Exclusive => before.last().or(sight.places.get(ahead)).map(end),
-            Mode::Shared => before.iter().rfind(alone).map(end),
-            Mode::Permits { n, of } => Some(Target::Room {
-                line: self.line.clone(),
-                ahead: before
-                    .iter()
-                    .map(|place| (place.name.clone(), u64::from(place.mode().weight(of))))
-                    .collect(),
-                room: u64::from(of - n),
-            }),
-        })
-    }
-
-    /// The last of a long line, or the one ahead of this claim if it is in it.
-    async fn last_but_me(&self) -> Result<Option<Place>, Trouble> {
-        let sight = self.look_at_last().await?;
-        let last = sight
-            .places
-            .into_iter()
-            .rev()
-            .find(|place| place.name != self.place);
-        Ok(last)
-    }
-
-    async fn look_at_last(&self) -> Result<Sight, Trouble> {
-        let known = self
-            .core
-            .table
-            .touch(self.claim)
-            .map_or(0, |known| known.create);
-        let request = TxnRequest {
-            success: vec![ops::last(&self.line, known)],
-            ..TxnRequest::default()
-        };
-        let within = self.core.patience(self.claim.ttl);
-        let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
-        let (revision, mut ranges) = ops::ranges(answer);
-        let sight = Sight::of(revision, ranges.pop().unwrap_or_default(), &self.line);
-        if sight.places.is_empty() {
-            return self.look_at_all().await; // the last belongs to a longer key
-        }
-        Ok(sight)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attempt::each_line;
+use super::each::each_line;
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Tries};
 use super::proto::{KeyValue, LeaseGrantRequest, TxnRequest, TxnResponse};

@@ -44,10 +44,12 @@
 mod address;
 mod attempt;
 mod dial;
+mod each;
 mod faults;
 mod hub;
 mod keep;
 mod leases;
+mod looks;
 mod names;
 mod ops;
 mod permits;

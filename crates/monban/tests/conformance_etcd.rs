@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use monban::Result;
-use monban::conformance::{Subject, Time, Wakes};
+use monban::conformance::{Subject, Time, Wakes, cases};
 use monban::contract::Store;
 use monban::stores::etcd::EtcdStore;
 use monban_testkit::{EtcdOptions, EtcdServer};
@@ -66,12 +66,31 @@ impl Subject for Prefix {
     }
 }
 
-fn run(case: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(case);
-}
+/// Cases that are played at the same time: they wait for whole seconds most of the time.
+const ABREAST: usize = 10;
 
-monban::conformance_tests! { subject: Prefix::new(), run: run }
+#[test]
+fn the_etcd_store_keeps_the_contract() {
+    let waiting = Mutex::new(cases().iter());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..ABREAST {
+            scope.spawn(|| {
+                let next = || waiting.lock().unwrap().next();
+                while let Some(case) = next() {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .unwrap();
+                    let outcome = runtime.block_on(case.run(&Prefix::new()));
+                    println!("{outcome}");
+                    if outcome.failure().is_some() {
+                        failed.lock().unwrap().push(outcome.to_string());
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{self, Outcome};
-use crate::{guarantees, licences, services, test, tidy};
+use crate::{guarantees, licences, mutants, services, test, tidy};
 
 /// One check; all of them run, so that one push shows all that is wrong.
 struct Check {
@@ -42,6 +42,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "guarantees",
         run: || guarantees::run(&["--check".into()]),
+    },
+    Check {
+        name: "mutants",
+        run: || mutants::run(&["--check".into()]),
     },
     Check {
         name: "instruction counts",

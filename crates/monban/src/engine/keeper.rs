@@ -77,7 +77,7 @@ struct Flights {
     leaves: AtomicUsize,
 }
 
-async fn run(engine: Arc<Engine>) {
+pub(super) async fn run(engine: Arc<Engine>) {
     let flights = Arc::new(Flights::default());
     loop {
         send_asks(&engine, &flights);

@@ -34,7 +34,7 @@ pub(crate) struct Pending(Arc<Engine>);
 
 impl Pending {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        engine.pending.fetch_add(1, Ordering::AcqRel);
+        engine.pending.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(engine))
     }
 }
@@ -72,9 +72,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Leaving {
     /// Releases whatever a request has left in the store, held or waiting, with nobody waiting for it.
-    pub(crate) fn behind(claim: &Claim, sent: Tick) -> Self {
+    ///
+    /// The request may have been executed as late as now, however long ago it was sent: so the TTL counts from now.
+    pub(crate) fn behind(claim: &Claim, now: Tick) -> Self {
         Self {
-            until: sent.after(claim.ttl.max(PATIENCE)),
+            until: now.after(claim.ttl.max(PATIENCE)),
             leave: Leave {
                 claim: claim.clone(),
                 linger: None,
@@ -183,7 +185,7 @@ impl Engine {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
-            if self.pending.load(Ordering::Acquire) == 0 {
+            if self.pending.load(Ordering::SeqCst) == 0 {
                 return;
             }
             settled.await;

@@ -184,3 +184,34 @@ fn a_maximum_hold_counts_in_what_remains() {
         .unwrap();
     assert_eq!(lease.remaining(), Some(secs(5)));
 }
+
+#[test]
+fn whoever_waits_is_told_when_the_locks_are_closed_and_leaves_the_line() {
+    let world = World::new();
+    let third = open(Arc::new(world.memory.clone()), &world.clock);
+    for (holder, locks) in [(&third, &world.local), (&third, &world.remote)] {
+        let holder = holder.mutex("k").unwrap().lock().wait().unwrap();
+        // One waits in the line, and those behind it at the gate of their process.
+        let waits = [None, Some(secs(60)), None].map(|limit| {
+            let lock = locks.rwlock("k").unwrap().read();
+            spawn(match limit {
+                Some(limit) => lock.within(limit),
+                None => lock,
+            })
+        });
+        eventually("one waits in the line", || {
+            block_on(world.local.inspect("")).unwrap().len() == 2
+        });
+        block_on(locks.close());
+        for wait in waits {
+            eventually("told", || wait.is_finished());
+            let told = wait.join().unwrap();
+            assert!(matches!(told, Err(Error::Rejected { .. })), "{told:?}");
+        }
+        eventually("the line is left", || {
+            block_on(world.local.inspect("")).unwrap().len() == 1
+        });
+        block_on(holder.release()).unwrap();
+    }
+    world.assert_clean("nothing is left");
+}

@@ -4,6 +4,7 @@ mod cancel;
 mod endings;
 mod faults;
 mod leases;
+mod sim;
 mod waiting;
 
 use std::future::Future;

@@ -51,8 +51,7 @@ fn a_release_is_tried_until_the_store_answers() {
         .faults
         .inject_times(5, Verb::Release, Fault::RequestLost);
     drop(lease);
-    eventually("released", || {
-        world.clock.advance(Duration::from_millis(50));
+    world.soon("released", || {
         block_on(world.local.inspect("")).unwrap().is_empty()
     });
     world.assert_clean("nothing is left");

@@ -64,6 +64,8 @@ struct Held {
     grip: Arc<Grip>,
     /// A claim of it was taken away: from this instant it must have heard of it.
     knows_by: Option<Tick>,
+    /// It has been seen to be lost.
+    lost: bool,
 }
 
 enum Grip {
@@ -403,6 +405,7 @@ impl World {
                     number,
                     grip: Arc::new(grip),
                     knows_by: None,
+                    lost: false,
                 });
             }
             Err(Error::Invalid { .. } | Error::Mismatch { .. }) => panic!("{number} asked wrongly"),
@@ -410,25 +413,44 @@ impl World {
         }
     }
 
+    /// How many requests were executed late, or twice.
+    fn ghosts(&self) -> usize {
+        let wires = self.processes.iter().filter_map(|it| it.wire.as_ref());
+        wires.map(Wire::ghosts).sum()
+    }
+
     fn entries(&self) -> Vec<Entry> {
         let shown = poll_once(self.memory.inspect(b""));
         shown.ok().unwrap().unwrap()
     }
 
-    /// Whoever believes to hold, holds.
-    fn look(&self) {
+    /// Whoever believes to hold, holds; and who has lost does not believe again.
+    fn look(&mut self) {
         let now = self.clock.now();
-        let believes = |lease: &&Lease| !matches!(lease.state(), LeaseState::Lost(_));
+        let ghosts = self.ghosts() > 0;
         // Looking lets time pass in the store, so it is done only where there is something to see.
         let mut entries = None;
-        for held in &self.held {
-            for lease in held.grip.leases().into_iter().filter(believes) {
+        for at in 0..self.held.len() {
+            let grip = Arc::clone(&self.held[at].grip);
+            let mut lost = false;
+            for lease in grip.leases() {
+                if let LeaseState::Lost(_) = lease.state() {
+                    lost = true;
+                    continue;
+                }
+                let held = &self.held[at];
+                let alone = matches!(*grip, Grip::One(_));
+                assert!(!(held.lost && alone), "{} believes again", held.number);
+                // A request that is repeated late joins anew, and is renewed like the claim that was taken away.
+                let told = held.knows_by.is_none_or(|by| now >= by && !ghosts);
                 let entries = entries.get_or_insert_with(|| self.entries());
                 let id = EntryId::Claim(lease.id());
-                let entry = entries.iter().find(|entry| entry.id == id);
-                let told = held.knows_by.is_none_or(|by| now >= by);
-                check_belief(held.number, lease, entry, told);
+                if told {
+                    let entry = entries.iter().find(|entry| entry.id == id);
+                    check_belief(held.number, lease, entry);
+                }
             }
+            self.held[at].lost |= lost;
         }
     }
 
@@ -465,12 +487,7 @@ impl World {
             self.clock.advance(STEP);
             self.breathe(30).await;
         }
-        let ghosts: usize = self
-            .processes
-            .iter()
-            .filter_map(|process| process.wire.as_ref())
-            .map(Wire::ghosts)
-            .sum();
+        let ghosts = self.ghosts();
         for entry in self.entries() {
             // A release is tried until the TTL is over by our side; by the store's it may be on its way still.
             let ends = entry.standing == Standing::Lingering
@@ -511,10 +528,9 @@ impl World {
     }
 }
 
-fn check_belief(number: usize, lease: &Lease, entry: Option<&Entry>, told: bool) {
+fn check_belief(number: usize, lease: &Lease, entry: Option<&Entry>) {
     let Some(entry) = entry else {
-        let what = "believes to hold, and the store does not know of it";
-        return assert!(!told, "{number} {what}: {lease:?}");
+        panic!("{number} believes to hold, and the store does not know of it: {lease:?}");
     };
     assert_eq!(
         entry.standing,

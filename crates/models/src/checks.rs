@@ -40,7 +40,7 @@ fn two_who_exclude_each_other_crash_pause_and_hear_late() {
 
 #[test]
 fn two_who_renew_and_ask_again() {
-    look_through(&[ALONE, ALONE], bounds(1, 4, 2, 0)).assert_properties();
+    look_through(&[ALONE, ALONE], bounds(1, 4, 1, 0)).assert_properties();
 }
 
 #[test]

@@ -4,6 +4,8 @@ pub mod conformance;
 mod connect;
 pub mod contract;
 pub mod data;
+#[cfg(test)]
+mod dice;
 pub mod engine;
 pub mod faces;
 pub mod fenced;

@@ -40,6 +40,8 @@ mod attempt;
 mod batch;
 mod call;
 mod faults;
+#[cfg(test)]
+mod fuzz;
 mod hub;
 mod keep;
 mod link;

@@ -6,14 +6,11 @@
 //!
 //! `MONBAN_SIM_SEED=n` plays one life and prints it; `MONBAN_SIM_SEEDS=n` plays as many, from seed 0 on.
 
-mod dice;
 mod wire;
 mod world;
 
-use std::env;
-
-use self::dice::Dice;
 use self::world::World;
+use crate::dice::{Dice, number};
 use crate::rule::backoff;
 
 /// Lives of an ordinary run.
@@ -45,9 +42,4 @@ fn live(seed: u64) -> Vec<String> {
         .build()
         .unwrap();
     runtime.block_on(async { World::new(seed).await.play().await })
-}
-
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().expect("a number"))
 }

@@ -266,6 +266,9 @@ fn killing_at_random_neither_blocks_the_key_nor_repeats_a_fence() {
         worker.tell(&line);
         worker
     };
+    // The counter of fences is made once; who is killed while it makes it leaves a draft, which harms nobody.
+    let mut first = world.holder("x");
+    first.ask("release");
     let mut workers: Vec<_> = (0..8).map(|_| start()).collect();
     // On a busy machine a process may be killed before it has come to anything: then they get more time.
     let mut pause = Duration::from_millis(7);
@@ -292,7 +295,9 @@ fn killing_at_random_neither_blocks_the_key_nor_repeats_a_fence() {
         .filter_map(|line| line.parse().ok())
         .filter(|fence| *fence > 1_000_000_000_000_000)
         .collect();
-    assert!(!fences.is_empty() && fences.is_sorted_by(|a, b| a < b));
+    assert!(!fences.is_empty(), "nobody was granted the key");
+    let back = fences.windows(2).find(|two| two[0] >= two[1]);
+    assert_eq!(back, None, "of {} grants", fences.len());
     assert_eq!(world.residue(), Vec::<String>::new());
 }
 

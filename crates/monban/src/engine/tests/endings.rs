@@ -215,3 +215,24 @@ fn whoever_waits_is_told_when_the_locks_are_closed_and_leaves_the_line() {
     }
     world.assert_clean("nothing is left");
 }
+
+#[test]
+fn a_lease_whose_deadline_has_passed_is_not_renewed_though_the_keeper_has_not_looked() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = Clock::manual();
+        let memory = Arc::new(MemoryStore::new(clock.clone()));
+        let here = tokio::runtime::Handle::current();
+        let builder = Locks::builder().clock(clock.clone());
+        let (locks, _keeper) = builder.open_on(memory, &here).await.unwrap();
+        let options = Options::new().ttl(secs(9));
+        let mutex = locks.mutex("k").unwrap().with(options).unwrap();
+        let lease = mutex.lock().await.unwrap();
+        // The store still has it, and the keeper, a task of this thread, has no turn before the renewal.
+        clock.advance(Duration::from_millis(8_950));
+        let renewed = lease.renew().await;
+        assert!(matches!(renewed, Err(Error::Lost { .. })), "{renewed:?}");
+        assert_eq!(lease.state(), LeaseState::Lost(Loss::Expired));
+    });
+}

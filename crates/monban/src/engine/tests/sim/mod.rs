@@ -14,7 +14,7 @@ use crate::dice::{Dice, number};
 use crate::rule::backoff;
 
 /// Lives of an ordinary run.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_random_life_breaks_a_promise() {

@@ -366,12 +366,27 @@ impl World {
             closed.await.unwrap();
             self.processes[at].closed = true;
             self.tell(format!("process {at} is closed"));
+            self.nobody_waits_any_more(at);
             // Whoever waited has been told by now, and needs a moment to hear it.
             run_others(20).await;
             self.collect().await;
             let mut waits = self.waits.iter().filter(|wait| wait.process == at);
             let left = waits.next().map(|wait| wait.number);
             assert_eq!(left, None, "still waits though process {at} is closed");
+        }
+    }
+
+    /// At the instant at which close returns, also in the store.
+    fn nobody_waits_any_more(&self, process: usize) {
+        if self.ghosts() > 0 || self.processes[process].wire.is_none() {
+            return;
+        }
+        let label = process.to_string();
+        for entry in self.entries() {
+            let its = entry.claimant.as_ref().is_some_and(|who| who.label() == label);
+            let waits = matches!(entry.standing, Standing::Waiting { .. });
+            let stays = entry.expires_in.is_none_or(|left| left > 2 * LATEST);
+            assert!(!(its && waits && stays), "left in line by close: {entry:?}");
         }
     }
 

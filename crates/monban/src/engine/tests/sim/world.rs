@@ -383,7 +383,10 @@ impl World {
         }
         let label = process.to_string();
         for entry in self.entries() {
-            let its = entry.claimant.as_ref().is_some_and(|who| who.label() == label);
+            let its = entry
+                .claimant
+                .as_ref()
+                .is_some_and(|who| who.label() == label);
             let waits = matches!(entry.standing, Standing::Waiting { .. });
             let stays = entry.expires_in.is_none_or(|left| left > 2 * LATEST);
             assert!(!(its && waits && stays), "left in line by close: {entry:?}");

@@ -15,7 +15,7 @@ mod text;
 mod token;
 
 #[cfg(test)]
-mod fuzz;
+mod tests;
 
 pub use claim::{Claim, IfBusy, Leave};
 pub use claimant::Claimant;

@@ -40,8 +40,6 @@ mod attempt;
 mod batch;
 mod call;
 mod faults;
-#[cfg(test)]
-mod fuzz;
 mod hub;
 mod keep;
 mod link;
@@ -49,6 +47,8 @@ mod names;
 mod scripts;
 mod server;
 mod show;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod value;
 mod watches;

@@ -207,12 +207,18 @@ fn a_command_under_several_keys_ends_when_any_of_them_is_lost() {
     let Some(over) = Over::new() else { return };
     for lost in ["b", "a"] {
         let holder = over.start(&[
-            "run", "-k", "1", "--also", "a", "--also", "c", "b", "--", "sleep", "60",
+            "run", "--ttl", "10m", "-k", "1", "--also", "a", "--also", "c", "b", "--", "sleep",
+            "60",
         ]);
         wait_until("it holds", || over.run(&["ls", "c"]).out.contains("held"));
         free(&over, lost);
         let holder = holder.end();
         assert_eq!(holder.code, 76, "{lost}: {}", holder.err);
+        assert!(
+            holder.err.contains("has been ended"),
+            "by the notice, long before a TTL is over: {}",
+            holder.err
+        );
         assert_eq!(over.residue(), "", "{lost}");
     }
 }

@@ -1,6 +1,7 @@
 //! The command as its users meet it: real processes over the file store.
 
 mod busy;
+mod elect;
 mod every;
 mod guarding;
 mod input;
@@ -8,4 +9,5 @@ mod listing;
 mod many;
 #[cfg(feature = "redis")]
 mod redis;
+mod several;
 mod support;

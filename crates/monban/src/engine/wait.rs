@@ -139,10 +139,12 @@ pub(super) async fn wait_here(mut waiting: Waiting, first: Asked) -> Result<Leas
             Step::Finish(result) => return result,
             Step::Pause { wake, at } => (wake, at),
         };
+        // To drop it wakes the keeper: only once the key was asked for again.
+        let mut sleep = std::pin::pin!(engine.sleep_until(at));
         tokio::select! {
             biased;
             () = woken(wake) => {}
-            slept = engine.sleep_until(at) => slept?,
+            slept = &mut sleep => slept?,
         }
         let now = engine.clock.now();
         if waiting.until.is_some_and(|until| now >= until) {

@@ -1,6 +1,7 @@
 //! Listing who holds and who waits. For people and tests: nothing is decided, and no key disturbed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rustix::fd::AsFd;
 use rustix::fs::FlockOperation;
@@ -15,27 +16,69 @@ use super::patience;
 use super::record::{Content, Record, State};
 use crate::data::{ClaimId, Entry, EntryId, Key, Mode, Result, Standing};
 
+/// A lock without a claim is looked at again after these: monban itself is seen so for an instant, between
+/// taking a lock and writing its record, and between clearing the record and letting go.
+const PAUSES: [Duration; 3] = [
+    Duration::from_micros(300),
+    Duration::from_millis(1),
+    Duration::from_millis(4),
+];
+/// And after these, if its process is in line, or had the key just before.
+const LONGER_PAUSES: [Duration; 3] = [
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(150),
+];
+
 /// The live claims of all keys that begin with `prefix`.
 ///
 /// A key whose line is refused is left out, so that it hides no other; it is an error if `prefix` is that key.
 pub(super) fn inspect(dir: &Dir, prefix: &[u8]) -> Result<Vec<Entry>> {
-    let locks = kernel::locks();
     let mut all = BTreeMap::new();
-    for base in bases(dir)? {
-        let Some((key, name, lock)) = key_of(dir, &base)? else {
-            continue;
-        };
-        if key.as_bytes().starts_with(prefix) {
+    let mut bases = bases(dir)?;
+    for round in 0.. {
+        let locks = kernel::locks();
+        let mut again = Vec::new();
+        for base in bases {
+            let Some((key, name, lock)) = key_of(dir, &base)? else {
+                continue;
+            };
+            if !key.as_bytes().starts_with(prefix) {
+                continue;
+            }
             match of_key(dir, &key, &name, &lock, &locks) {
-                Ok(entries) => _ = all.insert(key, entries),
+                Ok((entries, doubt)) => {
+                    all.insert(key, entries);
+                    again.extend(Some((base, doubt)).filter(|(_, doubt)| *doubt > Doubt::None));
+                }
                 Err(error) if error.is_transient() || key.as_bytes() == prefix => {
                     return Err(error.of_key(&key));
                 }
-                Err(_) => {}
+                // What an earlier round saw of it is in doubt.
+                Err(_) => _ = all.remove(&key),
             }
         }
+        let (pause, least) = match round {
+            0..=2 => (PAUSES.get(round), Doubt::Little),
+            _ => (LONGER_PAUSES.get(round - 3), Doubt::Much),
+        };
+        again.retain(|(_, doubt)| *doubt >= least);
+        let Some(pause) = pause.filter(|_| !again.is_empty()) else {
+            break;
+        };
+        std::thread::sleep(*pause);
+        bases = again.into_iter().map(|(base, _)| base).collect();
     }
     Ok(all.into_values().flatten().collect())
+}
+
+/// Whether a lock that no claim explains may be monban's after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    Little,
+    /// Its process is in line, or had the key just before.
+    Much,
 }
 
 /// The names of all lock files, without what they end in.
@@ -96,17 +139,20 @@ fn of_key(
     name: &Name,
     lock: &LockFile,
     locks: &[Lock],
-) -> Result<Vec<Entry>> {
+) -> Result<(Vec<Entry>, Doubt)> {
     let stat = rustix::fs::fstat(&lock.fd).map_err(|e| failed("look at", &lock.path, e))?;
     let line = Line::open(dir, name)?;
     let mut waiting = Vec::new();
     let mut sharing = Vec::new(); // processes that hold in the line
+    let mut close = Vec::new(); // processes that have, or had, to do with the key
     if let Some(line) = &line {
         for place in line.places()? {
             if line.is_alive(&place)? {
                 let record = line.record(&place);
-                if place.standing != Standing_::Waits {
-                    sharing.extend(record.as_ref().map(|record| record.pid));
+                let pid = record.as_ref().map(|record| record.pid);
+                match place.standing {
+                    Standing_::Waits => close.extend(pid),
+                    Standing_::Holds(_) => sharing.extend(pid),
                 }
                 waiting.push((place, record));
             }
@@ -114,12 +160,20 @@ fn of_key(
     }
     let known: Vec<_> = locks.iter().filter(|l| l.is_of(dir, &stat)).collect();
     let record = lock.content(dir, name).record();
+    close.extend(record.as_ref().map(|record| record.pid));
+    let mut doubt = Doubt::None;
     let mut entries = match record.filter(|record| is_in_force(dir, record, lock, &known)) {
         Some(record) => vec![of_record(dir, key, &record)],
         // Programs that are not monban.
         None => known
             .iter()
             .filter(|l| !sharing.contains(&l.pid))
+            .inspect(|l| {
+                doubt = doubt.max(match close.contains(&l.pid) {
+                    true => Doubt::Much,
+                    false => Doubt::Little,
+                });
+            })
             .map(|l| of_foreign(key, l))
             .collect(),
     };
@@ -127,7 +181,7 @@ fn of_key(
         let entry = of_place(dir, key, &place, record.as_ref(), entries.len());
         entries.push(entry);
     }
-    Ok(entries)
+    Ok((entries, doubt))
 }
 
 /// Whether a claim is in line, whoever made it.
@@ -136,7 +190,7 @@ pub(super) fn is_in_line(dir: &Dir, key: &Key, id: ClaimId) -> Result<bool> {
     let Some((_, _, lock)) = key_of(dir, &name.base)? else {
         return Ok(false);
     };
-    let entries = of_key(dir, key, &name, &lock, &kernel::locks())?;
+    let (entries, _) = of_key(dir, key, &name, &lock, &kernel::locks())?;
     Ok(entries
         .iter()
         .any(|entry| entry.id == EntryId::Claim(id) && entry.standing != Standing::Lingering))

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -806,4 +807,33 @@ fn a_forked_child_can_neither_use_nor_free_what_the_parent_holds() {
         granted(&store, &next);
         release(&store, &next);
     }
+}
+
+#[test]
+fn monban_is_not_taken_for_a_stranger_while_it_takes_and_gives_back() {
+    let world = World::new();
+    let store = world.store();
+    granted(&store, &alone("k")); // Its record stays, as that of the process that had the key last.
+    drop(store);
+    let done = AtomicBool::new(false);
+    let stranger = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = world.store();
+            while !done.load(Ordering::Relaxed) {
+                let claim = alone("k");
+                // It may be busy: who looks takes the lock for an instant where it seems to be taken.
+                if let Attempt::Granted(_) = attempt(&store, &claim).unwrap() {
+                    release(&store, &claim);
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        let store = world.store();
+        let stranger = (0..3_000)
+            .flat_map(|_| inspect(&store))
+            .find(|entry| entry.standing == Standing::Foreign);
+        done.store(true, Ordering::Relaxed);
+        stranger
+    });
+    assert!(stranger.is_none(), "{stranger:?}");
 }

@@ -435,7 +435,9 @@ fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
         let (held, waiter) = (client.exclusive("k"), client.exclusive("k"));
         let watch = client.takes(&held).await.lost;
         drop(client.waits(&waiter).await);
-        server.ask(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+        server
+            .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+            .unwrap();
         let error = client.ask(&client.exclusive("other")).await.unwrap_err();
         assert!(error.to_string().contains("maxmemory"), "{error}");
         assert_eq!(client.renews(&held).await, Renewal::Kept);
@@ -464,7 +466,9 @@ fn a_full_server_lets_shares_permits_and_their_line_go_on() {
             let (held, waiter) = (client.claim("k", holds), client.claim("k", waits));
             let granted = client.takes(&held).await;
             drop(client.waits(&waiter).await);
-            server.ask(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+            server
+                .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+                .unwrap();
             for _ in 0..2 {
                 assert_eq!(client.renews(&held).await, Renewal::Kept, "{holds:?}");
                 assert_eq!(client.renews(&waiter).await, Renewal::Kept, "{waits:?}");
@@ -488,7 +492,9 @@ fn a_full_server_lets_an_answer_be_asked_for_again_and_a_claim_linger() {
         let client = Client::of(&server).await;
         let claim = client.exclusive("k");
         let fence = client.fence(&claim).await;
-        server.ask(&["CONFIG", "SET", "maxmemory", "100kb"]).unwrap();
+        server
+            .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+            .unwrap();
         assert_eq!(client.fence(&claim).await, fence);
         let linger = Some(Duration::from_secs(5));
         let left = client.store.release(&[Leave { claim, linger }]).await;

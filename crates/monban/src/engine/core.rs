@@ -68,7 +68,7 @@ pub(crate) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.engine.ending.store(true, Ordering::Release);
+        self.engine.ending.store(true, Ordering::SeqCst);
         self.engine.work.notify_one();
     }
 }
@@ -218,10 +218,12 @@ impl Engine {
 
     /// The keeper's thread has panicked: leases that nobody keeps are lost, and nobody waits for ever.
     pub(super) fn keeper_failed(&self) {
-        self.failed.store(true, Ordering::Release);
+        self.failed.store(true, Ordering::SeqCst);
         let inbox = std::mem::take(&mut *lock(&self.inbox));
         drop(inbox);
-        let holds = lock(&self.schedule).due(Tick::from_nanos(u64::MAX));
+        let end = Tick::from_nanos(u64::MAX);
+        self.ring(end);
+        let holds = lock(&self.schedule).due(end);
         for hold in holds {
             if hold.finish(End::Lost(Loss::Expired)) {
                 hold.open_gate();
@@ -241,11 +243,6 @@ impl Engine {
         receiver.await.map_err(|_| self.keeper_is_gone())
     }
 
-    /// Completes at an instant of the clock, on any executor.
-    pub(crate) async fn sleep_until(self: &Arc<Self>, at: Tick) -> Result<()> {
-        self.woken_or_at(None, at).await
-    }
-
     /// Completes when the store wakes, or at an instant of the clock, on any executor.
     pub(crate) async fn woken_or_at(self: &Arc<Self>, wake: Option<Wake>, at: Tick) -> Result<()> {
         let (mut sender, receiver) = oneshot::channel();
@@ -258,6 +255,10 @@ impl Engine {
             }
         });
         receiver.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    pub(super) fn keeper_is_well(&self) -> bool {
+        !self.failed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn keeper_is_gone(&self) -> Error {

@@ -41,9 +41,12 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.0.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.settled.notify_waiters();
-            self.0.work.notify_one();
+            // Either this sees the end of the handles, or their end sees that nothing is pending.
+            if self.0.ending.load(Ordering::SeqCst) {
+                self.0.work.notify_one();
+            }
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::shell::{self, Outcome};
 /// Asks whether the packages' own daemons may start; 101 says no (see invoke-rc.d(8)).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
+/// Tells a test, or an example, where the Redis server is.
+pub(crate) const REDIS: &str = "MONBAN_TEST_REDIS";
+
 /// One kind of server.
 pub(crate) struct Service {
     /// What suites and the command line call it.
@@ -96,7 +99,7 @@ fn start_nothing() -> io::Result<Running> {
 fn start_redis() -> io::Result<Running> {
     let server = RedisServer::start(RedisOptions::new())?;
     Ok(Running {
-        variables: vec![("MONBAN_TEST_REDIS", server.url())],
+        variables: vec![(REDIS, server.url())],
         _server: Box::new(server),
     })
 }

@@ -125,3 +125,51 @@ fn unknown(scheme: Option<&str>) -> Error {
         None => Error::invalid(format!("a store is named by a URL; {known}")),
     }
 }
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::dice::fuzz;
+    use crate::stores::redis::RedisStore;
+
+    /// Passwords have every character that means something in a URL, and people forget to encode them.
+    #[test]
+    fn no_url_panics_or_shows_its_password() {
+        const SECRET: &str = "s3ntinel";
+        fuzz(|dice| {
+            let scheme = dice.one(&[
+                "redis://",
+                "rediss://",
+                "redis:",
+                "file:",
+                "file://",
+                "memory:",
+                "",
+            ]);
+            let user = dice.one(&["me", "", "m%20e"]);
+            let around = |dice: &mut crate::dice::Dice| {
+                let bytes = dice.bytes(4);
+                String::from_utf8_lossy(&bytes).replace('\n', "")
+            };
+            let password = format!("{}{SECRET}{}", around(dice), around(dice));
+            let rest = dice.mangled(
+                b"h.internal:7000/3?timeout=500ms&evicting=allow&signal=python-redis-lock",
+            );
+            let url = format!(
+                "{scheme}{user}:{password}@{}",
+                String::from_utf8_lossy(&rest)
+            );
+            let shown = match RedisStore::new(&url) {
+                Ok(store) => format!("{store:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains(SECRET), "{url}: {shown}");
+            let shown = match FileStore::from_url(&url) {
+                Ok(_) => String::new(), // a path is no secret
+                Err(_) if scheme.starts_with("file") => String::new(),
+                Err(error) => error.to_string(),
+            };
+            assert!(!shown.contains(SECRET), "{url}: {shown}");
+        });
+    }
+}

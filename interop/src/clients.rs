@@ -22,6 +22,8 @@ pub enum Runtime {
     Python,
     /// Go.
     Go,
+    /// Go, with etcd's own package.
+    GoEtcd,
     /// Node with npm.
     Node,
     /// A Java virtual machine and Maven; slow to bring, so only where everything was asked for.
@@ -65,6 +67,9 @@ pub const ALL: &[Client] = &[
         option: "",
     },
     plain("redisson", Runtime::Java),
+    // These meet on etcd.
+    plain("monban-on-etcd", Runtime::Rust),
+    plain("concurrency", Runtime::GoEtcd),
 ];
 
 /// The client of this name.

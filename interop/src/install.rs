@@ -52,8 +52,11 @@ pub fn install(client: &Client, own: &Path) -> Outcome<Option<Installed>> {
             let script = sources.join("client.py");
             (folder.join("venv/bin/python"), vec![text(&script)])
         }
-        Runtime::Go => {
-            let sources = sources.join("go");
+        Runtime::Go | Runtime::GoEtcd => {
+            let sources = sources.join(match client.runtime {
+                Runtime::GoEtcd => "go-etcd",
+                _ => "go",
+            });
             let named = contents(&sources, &["go.mod", "go.sum", "main.go"])?;
             once(&folder, &named, || go(&sources, &folder))?;
             (folder.join("client"), Vec::new())
@@ -111,7 +114,7 @@ fn missing(runtime: Runtime) -> Option<&'static str> {
     let programs: &[&str] = match runtime {
         Runtime::Rust => &[],
         Runtime::Python => &["python3"],
-        Runtime::Go => &["go"],
+        Runtime::Go | Runtime::GoEtcd => &["go"],
         Runtime::Node => &["node", "npm"],
         Runtime::Java => &["java", "javac", "mvn"],
     };

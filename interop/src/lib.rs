@@ -1,4 +1,4 @@
-//! Other Redis locks, and monban, as programs that speak one small language, on one real server.
+//! Other locks of Redis and etcd, and monban, as programs that speak one small language, on one real server.
 //!
 //! [`clients`] is the table of them, [`install`] brings each with what its language's package manager serves, and
 //! [`Driver`] starts one and talks to it. The tests here and the benchmark of the Redis store are built on it. Nothing

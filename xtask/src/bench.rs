@@ -45,6 +45,18 @@ const BENCHES: &[Bench] = &[
             &["run", "--release", "--package", "bench-redis"],
         ],
     },
+    Bench {
+        name: "etcd",
+        about: "the etcd store beside etcd-client's lock; its build needs protoc (Debian: protobuf-compiler)",
+        cargo: &[&[
+            "run",
+            "--release",
+            "--manifest-path",
+            "benches/etcd/Cargo.toml",
+            "--target-dir",
+            "target/bench-etcd",
+        ]],
+    },
 ];
 
 /// Runs the named measurements, or all.

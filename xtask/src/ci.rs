@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{self, Outcome};
-use crate::{guarantees, licences, services, test, tidy};
+use crate::{guarantees, licences, mutants, services, test, tidy};
 
 /// One check; all of them run, so that one push shows all that is wrong.
 struct Check {
@@ -42,6 +42,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "guarantees",
         run: || guarantees::run(&["--check".into()]),
+    },
+    Check {
+        name: "mutants",
+        run: || mutants::run(&["--check".into()]),
     },
     Check {
         name: "instruction counts",
@@ -114,11 +118,23 @@ fn docs() -> Outcome {
     Ok(())
 }
 
+/// Examples that say what is missing, and fail, unless `MONBAN_STORE` names a Redis server.
+const OVER_REDIS: &[&str] = &["fenced_redis"];
+
 /// Runs every example of the workspace; each is to end by itself, with success.
 fn examples() -> Outcome {
     let metadata = shell::metadata(&["--no-deps"])?;
+    let running = services::up(&["redis", "sqlite"])?;
+    let variables: Vec<_> = running.iter().flat_map(|one| &one.variables).collect();
+    let redis = variables.iter().find(|(name, _)| *name == services::REDIS);
+    let (_, redis) = redis.ok_or("the server says where it is")?;
     for (package, example) in names_of_examples(&metadata) {
-        shell::run(&mut run_example(package, example))?;
+        let mut run = run_example(package, example);
+        run.envs(variables.iter().map(|(name, value)| (name, value)));
+        if OVER_REDIS.contains(&example) {
+            run.env("MONBAN_STORE", redis);
+        }
+        shell::run(&mut run)?;
     }
     Ok(())
 }

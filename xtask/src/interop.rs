@@ -18,7 +18,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         ["--all"] => true,
         _ => return Err("say `interop [--all]`".into()),
     };
-    let running = services::up(&["redis"])?;
+    let running = services::up(&["redis", "etcd"])?;
     let usual: &[&str] = &["test", "--package", "interop"];
     let slow = [usual, SLOW].concat();
     let runs: &[&[&str]] = if all { &[usual, &slow] } else { &[usual] };

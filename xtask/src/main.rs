@@ -8,6 +8,7 @@ mod ci;
 mod guarantees;
 mod interop;
 mod licences;
+mod mutants;
 mod services;
 mod shell;
 mod soak;
@@ -61,6 +62,11 @@ const TASKS: &[Task] = &[
         name: "interop",
         usage: "[--all]   other clients of Redis beside monban; with --all also those that are slow to bring",
         run: interop::run,
+    },
+    Task {
+        name: "mutants",
+        usage: "[--check | --table | NAME...]   plant bugs in a copy; the tests that their patches name must fail",
+        run: mutants::run,
     },
     Task {
         name: "bench",

@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use monban_testkit::{RedisOptions, RedisServer, redis, service};
+use monban_testkit::{EtcdOptions, EtcdServer, RedisOptions, RedisServer, etcd, redis, service};
 
 use crate::shell::{self, Outcome};
 
 /// Asks whether the packages' own daemons may start; 101 says no (see invoke-rc.d(8)).
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Tells a test, or an example, where the Redis server is.
+pub(crate) const REDIS: &str = "MONBAN_TEST_REDIS";
 
 /// One kind of server.
 pub(crate) struct Service {
@@ -41,6 +44,13 @@ pub(crate) const ALL: &[Service] = &[
         program: (redis::SERVER, redis::PROGRAMS),
         standard_port: 6379,
         start: start_redis,
+    },
+    Service {
+        name: "etcd",
+        packages: &["etcd-server", "etcd-client"],
+        program: (etcd::SERVER, etcd::PROGRAMS),
+        standard_port: 2379,
+        start: start_etcd,
     },
     Service {
         name: "postgres",
@@ -89,7 +99,16 @@ fn start_nothing() -> io::Result<Running> {
 fn start_redis() -> io::Result<Running> {
     let server = RedisServer::start(RedisOptions::new())?;
     Ok(Running {
-        variables: vec![("MONBAN_TEST_REDIS", server.url())],
+        variables: vec![(REDIS, server.url())],
+        _server: Box::new(server),
+    })
+}
+
+/// Three members, as a user would have.
+fn start_etcd() -> io::Result<Running> {
+    let server = EtcdServer::start(EtcdOptions::new().members(3))?;
+    Ok(Running {
+        variables: vec![("MONBAN_TEST_ETCD", server.url())],
         _server: Box::new(server),
     })
 }

@@ -31,7 +31,7 @@ const SUITES: &[Suite] = &[
             "keyed-models",
         ],
         variables: &[],
-        services: &["redis", "postgres", "mariadb", "sqlite"],
+        services: &["redis", "etcd", "postgres", "mariadb", "sqlite"],
     },
     Suite {
         // Models of all interleavings: optimized, or they take minutes.

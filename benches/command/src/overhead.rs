@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::stats::{Turns, quantile, shown};
+use crate::stats::{quantile, shown};
 use crate::{Outcome, Plan, Programs};
+use monban_testkit::stats::Turns;
 
 /// Starts that are made and not counted, so that all programs are in memory.
 const WARM_UP: usize = 20;

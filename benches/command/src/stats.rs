@@ -1,21 +1,15 @@
-//! Order statistics, and a small generator for the order of turns.
+//! Durations as the report shows them.
 
 use std::time::Duration;
+
+use monban_testkit::stats;
 
 /// The value below which this share of the sample lies (nearest rank).
 ///
 /// `share` is from 0 to 1; the sample must not be empty.
 pub(crate) fn quantile(sample: &[Duration], share: f64) -> Duration {
-    let mut sorted = sample.to_vec();
-    sorted.sort_unstable();
-    let last = sorted.len() - 1;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a length is between 0 and the length"
-    )]
-    let place = (share * last as f64).round() as usize;
-    sorted[place.min(last)]
+    let seconds: Vec<f64> = sample.iter().map(Duration::as_secs_f64).collect();
+    Duration::from_secs_f64(stats::quantile(&seconds, share))
 }
 
 /// A duration in milliseconds, or microseconds below one.
@@ -28,50 +22,14 @@ pub(crate) fn shown(duration: Duration) -> String {
     }
 }
 
-/// `SplitMix64` (Steele, Lea, Flood 2014): enough to shuffle turns reproducibly.
-pub(crate) struct Turns(pub(crate) u64);
-
-impl Turns {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// The numbers from 0 to `count`, in a new order each time.
-    pub(crate) fn order(&mut self, count: usize) -> Vec<usize> {
-        let mut drawn: Vec<(u64, usize)> = (0..count).map(|place| (self.next(), place)).collect();
-        drawn.sort_unstable();
-        drawn.into_iter().map(|(_, place)| place).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_of_the_sample() {
-        let sample: Vec<Duration> = [5, 1, 4, 2, 3].map(Duration::from_millis).to_vec();
-        let of = |share| quantile(&sample, share).as_millis();
-        assert_eq!((of(0.0), of(0.5), of(0.9), of(1.0)), (1, 3, 5, 5));
-    }
-
-    #[test]
-    fn every_turn_comes_once_and_the_order_repeats_with_the_seed() {
-        let orders = || {
-            (0..50)
-                .scan(Turns(7), |turns, _| Some(turns.order(3)))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(orders(), orders());
-        for order in orders() {
-            let mut sorted = order.clone();
-            sorted.sort_unstable();
-            assert_eq!(sorted, [0, 1, 2]);
-        }
-        assert!(orders().iter().any(|order| *order != orders()[0]));
+    fn durations_are_shown_in_the_unit_that_suits_them() {
+        let sample = [3, 1, 2].map(Duration::from_millis);
+        assert_eq!(shown(quantile(&sample, 1.0)), "3.00 ms");
+        assert_eq!(shown(Duration::from_micros(250)), "250 µs");
     }
 }

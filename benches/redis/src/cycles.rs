@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use interop::{Driver, Outcome};
 
-use crate::stats::{Turns, quantile};
 use crate::{Bench, Peer};
+use monban_testkit::stats::{Turns, quantile};
 
 /// Keys side by side, and the least ratio of monban's rate to the floor's.
 const CASES: [(usize, f64); 3] = [(1, 0.8), (64, 0.9), (1000, 1.15)];

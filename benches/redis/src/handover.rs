@@ -10,8 +10,8 @@ use std::time::Duration;
 use interop::{Driver, Outcome};
 
 use crate::server::{self, Seen};
-use crate::stats::{mean, quantile};
 use crate::{Bench, Peer};
+use monban_testkit::stats::{mean, quantile};
 
 /// How many processes wait at any time.
 const WAITING: [usize; 3] = [2, 16, 64];

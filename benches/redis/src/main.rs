@@ -10,7 +10,6 @@ mod held;
 mod machine;
 mod notice;
 mod server;
-mod stats;
 
 use std::env;
 use std::fmt::Write as _;

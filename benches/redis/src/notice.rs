@@ -7,7 +7,7 @@ use interop::{Driver, Outcome};
 use monban_testkit::RedisServer;
 
 use crate::Bench;
-use crate::stats::quantile;
+use monban_testkit::stats::quantile;
 
 const DELETIONS: usize = 30;
 /// The TTL of the lease on the silent server.

@@ -10,3 +10,4 @@
 
 mod loom;
 mod shuttle;
+mod verdict;

@@ -11,7 +11,7 @@ use monban::Key;
 #[derive(Debug, Parser)]
 #[command(name = "monban", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Where the locks are: file:/DIRECTORY, redis://HOST, ... [default: $MONBAN_STORE, then the first line
+    /// Where the locks are: file:/DIRECTORY, redis://HOST, etcd://HOST,HOST, ... [default: $MONBAN_STORE, then the first line
     /// of /etc/monban/store, then files of this host]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes of `run`: the command's own; 128+n if signal n ended it; 75 the key is busy; 76 the lease was \
+Exit codes of `run` and `elect`: the command's own; 128+n if signal n ended it; 75 the key is busy; 76 the lease was \
 lost; 124 the maximum hold is reached; 69 the store is out of reach, full, read-only or not ours; 64 bad \
 usage; 126 the command cannot be executed; 127 there is no such command; 125 anything else.";
 
@@ -28,6 +28,12 @@ usage; 126 the command cannot be executed; 127 there is no such command; 125 any
 pub(crate) enum Verb {
     /// Run COMMAND while holding KEY
     Run(Box<Run>),
+    /// Stand for election as leader of KEY, and run COMMAND while leading
+    #[command(
+        override_usage = "monban elect [OPTIONS] KEY [--] COMMAND [ARG...]\n       \
+        monban elect [OPTIONS] --observe KEY"
+    )]
+    Elect(Box<Elect>),
     /// List who holds and who waits
     Ls {
         /// Only keys that begin so
@@ -92,6 +98,9 @@ pub(crate) struct Run {
     /// Do not wait (the default)
     #[arg(short, long, visible_alias = "nb")]
     pub(crate) nonblock: bool,
+    /// Hold this key too, in the same way; may be repeated. All keys are taken, or none
+    #[arg(long, value_name = "KEY", value_parser = KeyParser, conflicts_with = "every")]
+    pub(crate) also: Vec<Key>,
     /// Share the key with others that ask so
     #[arg(short, long, conflicts_with_all = ["exclusive", "permits", "every"])]
     pub(crate) shared: bool,
@@ -110,6 +119,53 @@ pub(crate) struct Run {
     /// Run at most once per interval, counted from the start of a run that succeeded
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) every: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) guarding: Guarding,
+    /// What to lock: any text
+    #[arg(value_parser = KeyParser)]
+    pub(crate) key: Key,
+    /// What to run
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Elect {
+    /// Print who leads, and every change, until ended; stands for nothing and runs nothing
+    #[arg(long, conflicts_with_all = ["command", "again", "wait", "nonblock", "conflict_exit_code", "quiet", "ttl", "max_hold", "kill_after", "label"])]
+    pub(crate) observe: bool,
+    /// Stand for election again, and run COMMAND again, when the leadership was lost
+    #[arg(long, conflicts_with = "max_hold")]
+    pub(crate) again: bool,
+    /// Wait so long to lead (10s, 5m; a bare number is seconds) [default: forever]
+    #[arg(short, long, value_name = "DURATION", value_parser = patience, conflicts_with = "nonblock")]
+    pub(crate) wait: Option<Patience>,
+    /// Do not wait: lead if nobody does
+    #[arg(short, long, conflicts_with = "again")]
+    pub(crate) nonblock: bool,
+    /// Exit with this code, instead of 75, if another led until the wait was over
+    #[arg(short = 'E', long, value_name = "CODE")]
+    pub(crate) conflict_exit_code: Option<u8>,
+    /// Do not say that another leads
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) guarding: Guarding,
+    /// What to lead: any text
+    #[arg(value_parser = KeyParser)]
+    pub(crate) key: Key,
+    /// What to run while leading
+    #[arg(
+        required_unless_present = "observe",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// How a command is guarded while it runs, and what is said of it.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Guarding {
     /// How long the key stays taken if this machine dies (stores with a TTL) [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<Duration>,
@@ -125,12 +181,6 @@ pub(crate) struct Run {
     /// Messages as JSON, one object a line, on standard error
     #[arg(long)]
     pub(crate) json: bool,
-    /// What to lock: any text
-    #[arg(value_parser = KeyParser)]
-    pub(crate) key: Key,
-    /// What to run
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) command: Vec<OsString>,
 }
 
 /// How long to wait for a busy key.
@@ -258,6 +308,34 @@ mod tests {
             assert!(wait(bad).is_err(), "{bad}");
         }
         assert!(run(&["--every", "0", "k", "true"]).is_err());
+    }
+
+    #[test]
+    fn more_keys_come_by_an_option_and_never_from_the_command() {
+        let several = run(&["--also", "b", "--also=c", "a", "--", "x", "--also", "d"]).unwrap();
+        let names: Vec<_> = several.also.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            (several.key.to_string().as_str(), names),
+            ("a", vec!["b".to_owned(), "c".to_owned()])
+        );
+        assert_eq!(several.command, ["x", "--also", "d"]);
+        assert!(run(&["--also", "", "a", "x"]).is_err());
+        assert!(run(&["--also", "b", "--every", "1h", "a", "x"]).is_err());
+    }
+
+    #[test]
+    fn an_observer_has_no_command_and_a_candidate_needs_one() {
+        let elect = |line: &[&str]| Args::try_parse_from(["monban", "elect"].iter().chain(line));
+        assert!(elect(&["--observe", "k"]).is_ok());
+        assert!(elect(&["k", "--", "work", "--observe"]).is_ok());
+        for bad in [
+            &["k"][..],
+            &["--observe", "k", "work"],
+            &["--observe", "--label", "x", "k"],
+            &["--observe"],
+        ] {
+            assert!(elect(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

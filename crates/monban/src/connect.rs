@@ -26,6 +26,7 @@ impl Locks {
     /// | `file:` | files in the default directory of this user |
     /// | `file:/var/lib/app/locks` | files in this directory |
     /// | `memory:` | this process only |
+    /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]` | an etcd cluster (feature `etcd`); `etcds://` with TLS |
     /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
     ///
     /// # Errors
@@ -61,10 +62,22 @@ impl LocksBuilder {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
+            "etcd" | "etcds" => etcd(self, url).await,
             "redis" | "rediss" => redis(self, url).await,
             _ => Err(unknown(Some(scheme))),
         }
     }
+}
+
+#[cfg(feature = "etcd")]
+async fn etcd(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::etcd::EtcdStore::new(url)?;
+    builder.open(Arc::new(store)).await
+}
+
+#[cfg(not(feature = "etcd"))]
+async fn etcd(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
+    Err(left_out("etcd"))
 }
 
 #[cfg(feature = "redis")]
@@ -79,7 +92,7 @@ async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
 }
 
 /// Names the feature that would have it.
-#[cfg(not(feature = "redis"))]
+#[cfg(not(all(feature = "etcd", feature = "redis")))]
 fn left_out(feature: &str) -> Error {
     Error::unsupported(
         "chosen",
@@ -93,6 +106,8 @@ pub fn all_guarantees() -> Vec<Guarantees> {
     vec![
         MemoryStore::GUARANTEES,
         FileStore::GUARANTEES,
+        #[cfg(feature = "etcd")]
+        crate::stores::etcd::EtcdStore::GUARANTEES,
         #[cfg(feature = "redis")]
         crate::stores::redis::RedisStore::GUARANTEES,
     ]
@@ -100,7 +115,7 @@ pub fn all_guarantees() -> Vec<Guarantees> {
 
 /// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
 fn unknown(scheme: Option<&str>) -> Error {
-    let known = "use file:/DIRECTORY, memory:, or redis://HOST";
+    let known = "use file:/DIRECTORY, memory:, redis://HOST, or etcd://HOST,HOST";
     let looks_like_one = |text: &&str| {
         text.bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
@@ -108,5 +123,53 @@ fn unknown(scheme: Option<&str>) -> Error {
     match scheme.filter(looks_like_one) {
         Some(scheme) => Error::invalid(format!("'{scheme}:' names no store; {known}")),
         None => Error::invalid(format!("a store is named by a URL; {known}")),
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod tests {
+    use super::*;
+    use crate::dice::fuzz;
+    use crate::stores::redis::RedisStore;
+
+    /// Passwords have every character that means something in a URL, and people forget to encode them.
+    #[test]
+    fn no_url_panics_or_shows_its_password() {
+        const SECRET: &str = "s3ntinel";
+        fuzz(|dice| {
+            let scheme = dice.one(&[
+                "redis://",
+                "rediss://",
+                "redis:",
+                "file:",
+                "file://",
+                "memory:",
+                "",
+            ]);
+            let user = dice.one(&["me", "", "m%20e"]);
+            let around = |dice: &mut crate::dice::Dice| {
+                let bytes = dice.bytes(4);
+                String::from_utf8_lossy(&bytes).replace('\n', "")
+            };
+            let password = format!("{}{SECRET}{}", around(dice), around(dice));
+            let rest = dice.mangled(
+                b"h.internal:7000/3?timeout=500ms&evicting=allow&signal=python-redis-lock",
+            );
+            let url = format!(
+                "{scheme}{user}:{password}@{}",
+                String::from_utf8_lossy(&rest)
+            );
+            let shown = match RedisStore::new(&url) {
+                Ok(store) => format!("{store:?}"),
+                Err(error) => format!("{error} {error:?}"),
+            };
+            assert!(!shown.contains(SECRET), "{url}: {shown}");
+            let shown = match FileStore::from_url(&url) {
+                Ok(_) => String::new(), // a path is no secret
+                Err(_) if scheme.starts_with("file") => String::new(),
+                Err(error) => error.to_string(),
+            };
+            assert!(!shown.contains(SECRET), "{url}: {shown}");
+        });
     }
 }

@@ -4,6 +4,8 @@ pub mod conformance;
 mod connect;
 pub mod contract;
 pub mod data;
+#[cfg(test)]
+mod dice;
 pub mod engine;
 pub mod faces;
 pub mod fenced;
@@ -18,7 +20,7 @@ pub use connect::all_guarantees;
 pub use data::{ClaimId, Claimant, Error, Fence, Key, Loss, Options, Result, Token};
 pub use engine::{Acquire, BusyInfo, Lease, LeaseEvent, LeaseState, Locks, block_on};
 pub use faces::{
-    AcquireAll, AllOf, Changes, Election, Interval, Leader, Leadership, LeaseSet, Mutex, Once,
-    Outcome, Owner, Reentrant, RwLock, Semaphore,
+    AcquireAll, AllOf, Begun, Changes, Election, Interval, Leader, Leadership, LeaseSet, Mutex,
+    NextTurn, Once, Outcome, Owner, Reentrant, RwLock, Semaphore, Turn,
 };
 pub use fenced::Fenced;

@@ -266,12 +266,23 @@ fn killing_at_random_neither_blocks_the_key_nor_repeats_a_fence() {
         worker.tell(&line);
         worker
     };
+    // The counter of fences is made once; who is killed while it makes it leaves a draft, which harms nobody.
+    let mut first = world.holder("x");
+    first.ask("release");
     let mut workers: Vec<_> = (0..8).map(|_| start()).collect();
-    for round in 0..60 {
-        std::thread::sleep(Duration::from_millis(7));
+    // On a busy machine a process may be killed before it has come to anything: then they get more time.
+    let mut pause = Duration::from_millis(7);
+    let granted = || std::fs::read_to_string(&file).is_ok_and(|log| log.lines().count() > 10);
+    let mut round = 0;
+    while round < 60 || (!granted() && pause < Duration::from_secs(2)) {
+        std::thread::sleep(pause);
         let at = round % workers.len();
         workers[at].kill();
         workers[at] = start();
+        round += 1;
+        if round >= 60 {
+            pause += pause / 8;
+        }
     }
     for worker in &mut workers {
         worker.kill();
@@ -279,13 +290,14 @@ fn killing_at_random_neither_blocks_the_key_nor_repeats_a_fence() {
     let mut last = world.holder("x");
     last.ask("release");
     let log = std::fs::read_to_string(&file).unwrap();
-    // A kill may tear the log, whose writes are not atomic: only what is whole counts.
     let fences: Vec<i64> = log
         .lines()
         .filter_map(|line| line.parse().ok())
         .filter(|fence| *fence > 1_000_000_000_000_000)
         .collect();
-    assert!(!fences.is_empty() && fences.is_sorted_by(|a, b| a < b));
+    assert!(!fences.is_empty(), "nobody was granted the key");
+    let back = fences.windows(2).find(|two| two[0] >= two[1]);
+    assert_eq!(back, None, "of {} grants", fences.len());
     assert_eq!(world.residue(), Vec::<String>::new());
 }
 

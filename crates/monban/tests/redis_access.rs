@@ -235,6 +235,98 @@ fn without_client_kill_a_connection_is_made_again_all_the_same() {
     });
 }
 
+/// A server with TLS, and with a password beside the user whom the test makes.
+fn with_tls(certificate: &str, key: &str) -> (RedisServer, u16) {
+    let port = free_port().unwrap();
+    let options = RedisOptions::new()
+        .password("sentinel-default")
+        .setting("tls-port", &port.to_string())
+        .setting("tls-cert-file", certificate)
+        .setting("tls-key-file", key)
+        .setting("tls-ca-cert-file", certificate)
+        .setting("tls-auth-clients", "no");
+    (RedisServer::start(options).unwrap(), port)
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_is_refused_with_the_reason() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, from, to, says) in [
+            ("localhost", 2020, 4096, None),
+            ("localhost", 2020, 2021, Some("expired")),
+            ("localhost", 4095, 4096, Some("not valid yet")),
+            ("elsewhere.example", 2020, 4096, Some("not valid for name")),
+        ] {
+            let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+            parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
+            let pair = rcgen::KeyPair::generate().unwrap();
+            let certificate = parameters.self_signed(&pair).unwrap();
+            let file = |ending: &str, text: String| {
+                let path = dir.path().join(format!("{name}-{from}-{to}.{ending}"));
+                std::fs::write(&path, text).unwrap();
+                path.to_str().unwrap().to_owned()
+            };
+            let (cert, key) = (
+                file("pem", certificate.pem()),
+                file("key", pair.serialize_pem()),
+            );
+            let (server, port) = with_tls(&cert, &key);
+            let url = format!("rediss://:sentinel-default@localhost:{port}?ca={cert}");
+            match says {
+                None => {
+                    let client = Client::at(&url).await;
+                    let claim = client.exclusive("k");
+                    client.takes(&claim).await;
+                    client.releases(&claim).await;
+                    assert_eq!(leftovers(&server), Vec::<String>::new());
+                }
+                Some(says) => {
+                    let error = refused(&url).await;
+                    let rejected = matches!(error, Error::Rejected { .. });
+                    assert!(rejected && error.to_string().contains(says), "{error}");
+                }
+            }
+        }
+    });
+}
+
+/// User and password go by TLS as they do without; and what is wrong is said without either.
+#[test]
+fn user_and_password_are_let_in_by_tls() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert, key) = (dir.path().join("a.pem"), dir.path().join("a.key"));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let (cert, key) = (cert.to_str().unwrap(), key.to_str().unwrap());
+        let (server, port) = with_tls(cert, key);
+        least_permissions(&server, "~app:*");
+        let url = |who: &str| format!("rediss://{who}@localhost:{port}/3?ca={cert}");
+        let client = Client::at(&url("monban:least")).await;
+        let claim = client.exclusive("app:k");
+        let grant = client.takes(&claim).await;
+        server.ask(&["CLIENT", "KILL", "USER", "monban"]).unwrap();
+        client.is_rid_of(&claim).await; // on a new connection, let in anew
+        assert!(client.fence(&client.exclusive("app:k")).await > grant.fence.unwrap());
+        for (who, says) in [
+            ("monban:sentinel-wrong", "does not accept"),
+            ("nobody:sentinel-wrong", "does not accept"),
+            (":sentinel-wrong", "does not accept"),
+        ] {
+            let error = refused(&url(who)).await;
+            assert!(
+                matches!(error, Error::Rejected { .. }) && error.to_string().contains(says),
+                "{error}"
+            );
+        }
+        let error = refused(&format!("rediss://localhost:{port}?ca={cert}")).await;
+        assert!(error.to_string().contains("wants a password"), "{error}");
+    });
+}
+
 #[test]
 fn tls_is_verified() {
     run(async {

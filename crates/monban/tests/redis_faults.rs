@@ -6,6 +6,7 @@
 
 mod common;
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use common::proxy::{Plan, Proxy};
@@ -231,6 +232,105 @@ fn a_connection_cut_at_any_byte_of_a_reply_is_survived() {
     });
 }
 
+/// So is the reply to a renewal or a release cut: what was asked is asked again, and it is known what became of it.
+#[test]
+fn a_renewal_or_a_release_whose_reply_is_cut_may_be_repeated() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let client = Client::at(&proxy.url()).await;
+        for (mode, renews) in [
+            (Mode::Exclusive, true),
+            (Mode::Exclusive, false),
+            (Mode::Shared, true),
+            (Mode::Shared, false),
+        ] {
+            let mut length = 1;
+            for cut in 0.. {
+                let claim = client.claim("k", mode);
+                client.comes_in(&claim).await;
+                proxy.plan(Plan {
+                    cut_after: (cut > 0).then(|| cut - 1),
+                    ..Plan::default()
+                });
+                let failed = if renews {
+                    let kept = client.store.renew(std::slice::from_ref(&claim)).await;
+                    kept[0].as_ref().err().cloned()
+                } else {
+                    client.tries_release(&claim).await.err()
+                };
+                if cut == 0 {
+                    length = proxy.passed(); // of an uncut reply
+                }
+                let way = format!("{mode:?}, renewal: {renews}, after {cut} of {length} bytes");
+                proxy.plan(Plan::default());
+                assert_eq!(failed.is_some(), cut > 0, "{way}: {failed:?}");
+                assert!(failed.is_none_or(|error| error.is_transient()), "{way}");
+                client.warms_up().await;
+                if renews {
+                    assert_eq!(client.renews(&claim).await, Renewal::Kept, "{way}");
+                }
+                client.is_rid_of(&claim).await;
+                assert_eq!(leftovers(&server), Vec::<String>::new(), "{way}");
+                if cut == length {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+/// The server forgets its scripts while batches are on their way, again and again. Who is told that the outcome is not
+/// known asks again.
+#[test]
+fn scripts_forgotten_in_the_middle_of_a_batch_lose_no_claim() {
+    let server = server();
+    let server = &server;
+    let (stop, stopped) = mpsc::channel::<()>();
+    std::thread::scope(move |threads| {
+        threads.spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
+                server.ask(&["SCRIPT", "FLUSH"]).unwrap();
+            }
+        });
+        run(async {
+            let client = Client::of(server).await;
+            let batch: Vec<Claim> = (0..2_500)
+                .map(|at| client.claim(&format!("k{at}"), [Mode::Exclusive, Mode::Shared][at % 2]))
+                .collect();
+            let mut numbers = Vec::new();
+            for round in 0..8 {
+                let answers = client.store.attempt(&batch).await;
+                for (at, (claim, answer)) in batch.iter().zip(answers).enumerate() {
+                    let grant = match answer {
+                        Ok(Attempt::Granted(grant)) => grant,
+                        Ok(Attempt::Busy(busy)) => panic!("{busy:?}"),
+                        Err(error) if error.is_transient() => client.comes_in(claim).await,
+                        Err(error) => panic!("{error}"),
+                    };
+                    if round == 0 {
+                        numbers.push(grant.fence);
+                    }
+                    assert_eq!(numbers[at], grant.fence);
+                }
+                let kept = client.store.renew(&batch).await;
+                let fine = |one: &Result<Renewal, Error>| match one {
+                    Ok(kept) => *kept == Renewal::Kept,
+                    Err(error) => error.is_transient(),
+                };
+                assert!(kept.iter().all(fine), "round {round}");
+            }
+            for (claim, left) in batch.iter().zip(all_leave(&client, &batch).await) {
+                if left.is_err() {
+                    client.is_rid_of(claim).await;
+                }
+            }
+        });
+        drop(stop);
+    });
+    assert_eq!(leftovers(server), Vec::<String>::new());
+}
+
 #[test]
 fn lost_replies_and_requests_leave_nothing_behind() {
     run(async {
@@ -335,7 +435,9 @@ fn a_full_server_takes_no_claim_and_lets_held_ones_go_on() {
         let (held, waiter) = (client.exclusive("k"), client.exclusive("k"));
         let watch = client.takes(&held).await.lost;
         drop(client.waits(&waiter).await);
-        server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+        server
+            .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+            .unwrap();
         let error = client.ask(&client.exclusive("other")).await.unwrap_err();
         assert!(error.to_string().contains("maxmemory"), "{error}");
         assert_eq!(client.renews(&held).await, Renewal::Kept);
@@ -364,7 +466,9 @@ fn a_full_server_lets_shares_permits_and_their_line_go_on() {
             let (held, waiter) = (client.claim("k", holds), client.claim("k", waits));
             let granted = client.takes(&held).await;
             drop(client.waits(&waiter).await);
-            server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+            server
+                .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+                .unwrap();
             for _ in 0..2 {
                 assert_eq!(client.renews(&held).await, Renewal::Kept, "{holds:?}");
                 assert_eq!(client.renews(&waiter).await, Renewal::Kept, "{waits:?}");
@@ -388,7 +492,9 @@ fn a_full_server_lets_an_answer_be_asked_for_again_and_a_claim_linger() {
         let client = Client::of(&server).await;
         let claim = client.exclusive("k");
         let fence = client.fence(&claim).await;
-        server.ask(&["CONFIG", "SET", "maxmemory", "1mb"]).unwrap();
+        server
+            .ask(&["CONFIG", "SET", "maxmemory", "100kb"])
+            .unwrap();
         assert_eq!(client.fence(&claim).await, fence);
         let linger = Some(Duration::from_secs(5));
         let left = client.store.release(&[Leave { claim, linger }]).await;
@@ -454,6 +560,36 @@ fn a_key_that_is_spoilt_fails_its_own_claim_alone() {
             for at in [0, 2] {
                 assert!(matches!(left[at], Ok(Release::Done)), "{mode:?} {left:?}");
             }
+            assert_eq!(leftovers(&server), [order.as_str()], "{mode:?}");
+        }
+    });
+}
+
+/// Also where several claims of one batch want one key: they are judged in their order, and the spoilt key fails its own.
+#[test]
+fn claims_of_one_key_in_one_batch_are_judged_in_order_beside_a_spoilt_one() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let order = order_of(&server, &client, "bad").await;
+        server.ask(&["SET", &order, "spoilt"]).unwrap();
+        for (mode, granted) in [(Mode::Exclusive, 1), (Mode::Shared, 3)] {
+            let batch = ["k", "bad", "k", "bad", "k"].map(|key| client.claim(key, mode));
+            let answers = client.store.attempt(&batch).await;
+            for (place, at) in [0, 2, 4].into_iter().enumerate() {
+                let is_granted = matches!(answers[at], Ok(Attempt::Granted(_)));
+                assert!(answers[at].is_ok() && is_granted == (place < granted));
+            }
+            assert!(answers[1].is_err() && answers[3].is_err());
+            let renewed = client.store.renew(&batch).await;
+            assert!(renewed[1].is_err() && renewed[3].is_err());
+            let kept = |at: usize| matches!(renewed[at], Ok(Renewal::Kept));
+            assert!([0, 2, 4].into_iter().all(kept), "{mode:?} {renewed:?}");
+            // The second is handed the key in the middle of the batch that it leaves by.
+            let left = all_leave(&client, &batch).await;
+            let done = |at: usize| matches!(left[at], Ok(Release::Done));
+            assert!([0, 2, 4].into_iter().all(done), "{mode:?} {left:?}");
+            assert!(left[1].is_err() && left[3].is_err());
             assert_eq!(leftovers(&server), [order.as_str()], "{mode:?}");
         }
     });

@@ -31,7 +31,7 @@ const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 
 /// Checks every line of a file, and the tokens of a Rust file.
 pub(super) fn check(source: &Source) -> Outcome<Vec<Finding>> {
-    if source.path == GENERATED {
+    if source.path.rsplit('/').next() == Some(GENERATED) {
         return Ok(Vec::new());
     }
     let mut findings = Vec::new();

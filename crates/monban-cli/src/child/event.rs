@@ -1,13 +1,12 @@
 //! What the lease tells the running command's keeper: a pipe of fixed-size records, so that one `poll` waits for it
 //! and for signals alike, and so that a sender on any thread needs no lock.
 
-use super::clock::{self, Moment};
+use super::clock::Moment;
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// One notice about the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +44,9 @@ pub(crate) fn channel() -> io::Result<(Sender, Receiver)> {
 }
 
 impl Sender {
-    /// Says that the lease is good for `left` from now; count it from before the request was sent.
-    pub(crate) fn renewed(&self, left: Duration) {
-        self.send(clock::after(left).max(1));
+    /// Says until when the lease is good; counted from before the request was sent.
+    pub(crate) fn until(&self, moment: Moment) {
+        self.send(moment.max(1));
     }
 
     /// Says that the lease is lost.

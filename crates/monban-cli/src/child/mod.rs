@@ -17,7 +17,7 @@
 //! `SIGPIPE` has its default action, a standard stream that was closed is `/dev/null` (Rust's runtime sees to these
 //! before `main`); and `MONBAN_CLAIM` is set.
 
-mod clock;
+pub(crate) mod clock;
 mod end;
 pub(crate) mod event;
 mod guardian;
@@ -32,6 +32,7 @@ mod wire;
 pub(crate) use end::end;
 pub(crate) use guardian::Guardian;
 pub(crate) use supervise::run;
+pub(crate) use wire::LOCKS_MAX;
 
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -46,7 +47,7 @@ pub(crate) struct Job<'a> {
     pub(crate) env: Vec<(OsString, OsString)>,
     /// Taken out of the environment.
     pub(crate) env_remove: Vec<OsString>,
-    /// The lock's descriptors (at most four), which the command and the watchdog inherit.
+    /// The descriptors of the locks (at most [`LOCKS_MAX`]), which the command and the watchdog inherit.
     pub(crate) locks: &'a [BorrowedFd<'a>],
     /// How long the command has between TERM and KILL.
     pub(crate) kill_after: Duration,
@@ -56,6 +57,8 @@ pub(crate) struct Job<'a> {
     pub(crate) tag: String,
     /// A signal that came before the command was started, asked for once monban listens itself.
     pub(crate) earlier: Option<Box<dyn Fn() -> Option<Signal> + 'a>>,
+    /// Signals that are ignored and stay so: for whoever starts another command later, which is to find them ignored.
+    pub(crate) deaf_to: &'a [i32],
 }
 
 /// Whether the command has a process group of its own or shares monban's.

@@ -52,13 +52,14 @@ impl Signals {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub(crate) fn listen(grouping: Grouping) -> io::Result<Self> {
+    pub(crate) fn listen(grouping: Grouping, deaf_to: &[i32]) -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
         let passed: &[i32] = match grouping {
             Grouping::Own => &OWN_GROUP,
             Grouping::Shared => &SHARED_GROUP,
         };
-        let all = passed.iter().chain(&[SIGCHLD]);
+        let heard = passed.iter().filter(|signal| !deaf_to.contains(signal));
+        let all = heard.chain(&[SIGCHLD]);
         let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, all)?;
         Ok(Self { delivery, grouping })
     }

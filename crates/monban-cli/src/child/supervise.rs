@@ -116,7 +116,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn until_the_end(&mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
-        let mut signals = match Signals::listen(grouping) {
+        let mut signals = match Signals::listen(grouping, self.job.deaf_to) {
             Ok(signals) => signals,
             Err(error) => return self.give_up(error),
         };

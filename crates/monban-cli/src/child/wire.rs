@@ -62,8 +62,8 @@ impl State {
     }
 }
 
-/// The most descriptors that one lock has.
-pub(crate) const LOCKS_MAX: usize = 4;
+/// The most descriptors that are sent; the kernel takes 253.
+pub(crate) const LOCKS_MAX: usize = 128;
 
 /// Sends the state, and the lock's descriptors with it if there are any. Never blocks.
 pub(crate) fn send(

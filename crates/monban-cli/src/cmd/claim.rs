@@ -1,58 +1,47 @@
-//! Taking the key for `monban run`: at once, or by waiting.
+//! Taking the keys for a command: at once, or by waiting.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::{IsTerminal, Write, stderr};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use monban::contract::Why;
-use monban::data::duration_text;
-use monban::{Acquire, BusyInfo, Error, Lease, Locks, Options, Result, block_on};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
+use monban::data::{Mode, duration_text};
+use monban::{Begun, BusyInfo, Error, Key, Leadership, Locks, Options, Result, block_on};
 
-use crate::args::{Patience, Run};
+use super::held::Held;
+use super::interrupt::SignalWatch;
+use super::plan::{Kind, Plan};
+use crate::args::Patience;
 use crate::open::Opened;
 use crate::say::Voice;
 
 /// What came of it.
 pub(super) enum Taken {
-    Lease(Lease, Option<SignalWatch>),
-    Busy(BusyInfo),
+    Held(Held),
+    Busy(Key, BusyInfo),
     /// The interval of `--every` is not over.
     NotDue(BusyInfo),
     /// This signal ended the wait.
     Interrupted(i32),
 }
 
-/// Takes the key as the command line says.
-pub(super) fn take(opened: &Opened, run: &Run, options: Options) -> Result<Taken> {
-    let face = Face::new(&opened.locks, run, options)?;
-    let every = run.every.is_some();
-    let Some(patience) = run.wait else {
-        return Ok(match block_on(face.attempt())? {
-            Ok(lease) => Taken::Lease(lease, None),
-            Err(busy) => refused(busy, every),
-        });
+/// Takes the keys as the command line says. A watch that it had to start is kept for what follows.
+pub(super) fn take(
+    opened: &Opened,
+    plan: &Plan,
+    options: Options,
+    watch: &mut Option<SignalWatch>,
+) -> Result<Taken> {
+    let face = Face::new(&opened.locks, plan, options)?;
+    let Some(patience) = plan.patience else {
+        return block_on(face.attempt());
     };
-    if every {
-        // Not to be waited for: the interval may be hours.
-        match block_on(face.attempt())? {
-            Ok(lease) => return Ok(Taken::Lease(lease, None)),
-            Err(busy) if busy.why == Why::Lingering => return Ok(Taken::NotDue(busy)),
-            Err(_) => {}
-        }
-    }
-    wait(run, &face, patience)
-}
-
-fn refused(busy: BusyInfo, every: bool) -> Taken {
-    if every && busy.why == Why::Lingering {
-        Taken::NotDue(busy)
-    } else {
-        Taken::Busy(busy)
-    }
+    let watch = match watch {
+        Some(watch) => watch,
+        None => watch.insert(SignalWatch::start()?),
+    };
+    wait(plan, &face, patience, watch)
 }
 
 /// The kind of lock that the command line asks for.
@@ -60,186 +49,154 @@ enum Face {
     Mutex(monban::Mutex),
     Reader(monban::RwLock),
     Permits(monban::Semaphore, u32),
+    All(monban::AllOf),
+    Interval(monban::Interval),
+    Candidate(monban::Election),
 }
+
+/// Is shown what is in the way.
+type Observer = Arc<dyn Fn(&Key, &BusyInfo) + Send + Sync>;
+type Taking<'a> = Pin<Box<dyn Future<Output = Result<Taken>> + Send + 'a>>;
 
 impl Face {
-    fn new(locks: &Locks, run: &Run, options: Options) -> Result<Self> {
-        Ok(if let Some((n, of)) = run.permits {
-            Self::Permits(locks.semaphore(&run.key, of)?.with(options)?, n)
-        } else if run.shared {
-            Self::Reader(locks.rwlock(&run.key)?.with(options)?)
-        } else {
-            Self::Mutex(locks.mutex(&run.key)?.with(options)?)
+    fn new(locks: &Locks, plan: &Plan, options: Options) -> Result<Self> {
+        let key = &plan.key;
+        if !plan.also.is_empty() {
+            let mode = match plan.kind {
+                Kind::Shared => Mode::Shared,
+                Kind::Permits(n, of) => Mode::Permits { n, of },
+                Kind::Exclusive | Kind::Every(_) | Kind::Leader(_) => Mode::Exclusive,
+            };
+            let wanted = plan.keys().map(|key| (key.clone(), mode));
+            return Ok(Self::All(locks.all_of_modes(wanted)?.with(&options)?));
+        }
+        Ok(match plan.kind {
+            Kind::Exclusive => Self::Mutex(locks.mutex(key)?.with(options)?),
+            Kind::Shared => Self::Reader(locks.rwlock(key)?.with(options)?),
+            Kind::Permits(n, of) => Self::Permits(locks.semaphore(key, of)?.with(options)?, n),
+            Kind::Every(every) => Self::Interval(locks.once(key)?.with(options).every(every)?),
+            Kind::Leader(_) => Self::Candidate(locks.election(key)?.with(options)?),
         })
     }
 
-    async fn attempt(&self) -> Result<Result<Lease, BusyInfo>> {
-        match self {
-            Self::Mutex(mutex) => mutex.try_lock_or_busy().await,
-            Self::Reader(lock) => lock.try_read_or_busy().await,
-            Self::Permits(semaphore, n) => semaphore.try_take_or_busy(*n).await,
-        }
-    }
-
-    fn acquire(&self) -> Result<Acquire> {
-        match self {
-            Self::Mutex(mutex) => Ok(mutex.lock()),
-            Self::Reader(lock) => Ok(lock.read()),
-            Self::Permits(semaphore, n) => semaphore.take(*n),
-        }
-    }
-}
-
-/// Why a wait is to end.
-#[derive(Clone, Debug)]
-enum Stop {
-    NotDue(BusyInfo),
-    Signal(i32),
-}
-
-/// Lets other threads end a wait.
-#[derive(Clone, Debug, Default)]
-struct Stopper(Arc<Mutex<(Option<Stop>, Option<Waker>)>>);
-
-impl Stopper {
-    fn stop(&self, why: Stop) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.0.get_or_insert(why);
-        if let Some(waker) = inner.1.take() {
-            waker.wake();
-        }
-    }
-
-    /// The signal for which it was stopped, if any; said once.
-    fn signal(&self) -> Option<i32> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match inner.0 {
-            Some(Stop::Signal(signal)) => {
-                inner.0 = None;
-                Some(signal)
+    async fn attempt(&self) -> Result<Taken> {
+        let (key, tried) = match self {
+            Self::Mutex(mutex) => (mutex.key(), mutex.try_lock_or_busy().await?),
+            Self::Reader(lock) => (lock.key(), lock.try_read_or_busy().await?),
+            Self::Permits(semaphore, n) => (semaphore.key(), semaphore.try_take_or_busy(*n).await?),
+            Self::All(all) => {
+                return Ok(match all.try_lock_or_busy().await? {
+                    Ok(set) => Taken::Held(Held::All(set)),
+                    Err((key, busy)) => Taken::Busy(key, busy),
+                });
             }
-            _ => None,
-        }
-    }
-
-    /// Waits for the future, or until it is stopped; the future is then dropped.
-    async fn or<F: Future>(&self, future: F) -> Result<F::Output, Stop> {
-        let mut future = pin!(future);
-        poll_fn(|context| {
-            let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(why) = inner.0.take() {
-                return Poll::Ready(Err(why));
+            Self::Interval(interval) => return Ok(begun(interval.key(), interval.begin().await?)),
+            Self::Candidate(election) => {
+                let tried = election.try_lead_or_busy().await?;
+                (election.key(), tried.map(Leadership::into_lease))
             }
-            inner.1 = Some(context.waker().clone());
-            drop(inner);
-            future.as_mut().poll(context).map(Ok)
+        };
+        Ok(match tried {
+            Ok(lease) => Taken::Held(Held::One(lease)),
+            Err(busy) => Taken::Busy(key.clone(), busy),
         })
-        .await
+    }
+
+    /// Waits; what is in the way meanwhile is shown to the observer.
+    fn wait(&self, limit: Option<Duration>, observer: Observer) -> Result<Taking<'_>> {
+        let (key, acquire) = match self {
+            Self::Mutex(mutex) => (mutex.key(), mutex.lock()),
+            Self::Reader(lock) => (lock.key(), lock.read()),
+            Self::Permits(semaphore, n) => (semaphore.key(), semaphore.take(*n)?),
+            Self::Candidate(election) => (election.key(), election.stand()),
+            Self::All(all) => {
+                let lock = all.lock().observe(move |key, busy| observer(key, busy));
+                let lock = match limit {
+                    Some(limit) => lock.within(limit),
+                    None => lock,
+                };
+                return Ok(Box::pin(async { Ok(Taken::Held(Held::All(lock.await?))) }));
+            }
+            Self::Interval(interval) => {
+                let key = interval.key().clone();
+                let next = interval.next().observe(move |busy| observer(&key, busy));
+                let next = match limit {
+                    Some(limit) => next.within(limit),
+                    None => next,
+                };
+                return Ok(Box::pin(async { Ok(begun(interval.key(), next.await?)) }));
+            }
+        };
+        let key = key.clone();
+        let acquire = acquire.observe(move |busy| observer(&key, busy));
+        let acquire = match limit {
+            Some(limit) => acquire.within(limit),
+            None => acquire,
+        };
+        Ok(Box::pin(async {
+            Ok(Taken::Held(Held::One(acquire.await?)))
+        }))
     }
 }
 
-fn wait(run: &Run, face: &Face, patience: Patience) -> Result<Taken> {
-    let stopper = Stopper::default();
-    let signals = SignalWatch::start(&stopper)?;
-    let mut acquire = face.acquire()?;
-    if let Patience::For(limit) = patience {
-        acquire = acquire.within(limit);
+fn begun(key: &Key, begun: Begun) -> Taken {
+    match begun {
+        Begun::Turn(turn) => Taken::Held(Held::Turn(turn)),
+        Begun::NotDue(busy) => Taken::NotDue(busy),
+        Begun::Running(busy) => Taken::Busy(key.clone(), busy),
     }
-    let (every, stop) = (run.every.is_some(), stopper.clone());
-    let place = Place::new(run);
-    let shown = place.clone();
+}
+
+fn wait(plan: &Plan, face: &Face, patience: Patience, watch: &SignalWatch) -> Result<Taken> {
+    let limit = match patience {
+        Patience::For(limit) => Some(limit),
+        Patience::Forever => None,
+    };
+    let place = Place::new(plan);
+    let shown = place;
     let last = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&last);
-    let acquire = acquire.observe(move |busy| {
-        shown.show(busy);
-        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(busy.clone());
-        if every && busy.why == Why::Lingering {
-            stop.stop(Stop::NotDue(busy.clone()));
-        }
-    });
-    let answer = block_on(stopper.or(acquire));
+    let observer = move |key: &Key, busy: &BusyInfo| {
+        shown.show(key, busy);
+        *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((key.clone(), busy.clone()));
+    };
+    let answer = block_on(watch.or(face.wait(limit, Arc::new(observer))?));
     place.clear();
     match answer {
-        Ok(Ok(lease)) => Ok(match stopper.signal() {
+        Ok(Ok(Taken::Held(held))) => Ok(match watch.take() {
             // It came together with the grant: there is no command yet, so it ends monban.
             Some(signal) => {
-                drop(lease);
+                drop(held);
                 Taken::Interrupted(signal)
             }
-            None => Taken::Lease(lease, Some(signals)),
+            None => Taken::Held(held),
         }),
         Ok(Err(error @ Error::TimedOut { .. })) => {
             let last = last.lock().unwrap_or_else(PoisonError::into_inner).take();
-            last.map(Taken::Busy).ok_or(error)
+            last.map(|(key, busy)| Taken::Busy(key, busy)).ok_or(error)
         }
-        Ok(Err(error)) => Err(error),
-        Err(Stop::NotDue(busy)) => Ok(Taken::NotDue(busy)),
-        Err(Stop::Signal(signal)) => Ok(Taken::Interrupted(signal)),
+        Ok(other) => other,
+        Err(signal) => Ok(Taken::Interrupted(signal)),
     }
-}
-
-/// Turns the signals that end a program into the end of the wait, so that the line is left in order. It goes on until
-/// the command's own keeper listens: in between, what arrives is kept.
-pub(super) struct SignalWatch {
-    stopper: Stopper,
-}
-
-impl SignalWatch {
-    fn start(stopper: &Stopper) -> Result<Self> {
-        let failed = |error| {
-            Error::unavailable("chosen", "signals cannot be watched while waiting").because(error)
-        };
-        let ignored = ignored_signals();
-        let watched: Vec<i32> = [SIGINT, SIGTERM, SIGHUP, SIGQUIT]
-            .into_iter()
-            .filter(|signal| ignored & (1 << (signal - 1)) == 0)
-            .collect();
-        let mut signals = Signals::new(watched).map_err(failed)?;
-        let inner = stopper.clone();
-        let watch = move || {
-            for signal in signals.forever() {
-                inner.stop(Stop::Signal(signal));
-            }
-        };
-        std::thread::Builder::new().spawn(watch).map_err(failed)?;
-        Ok(Self {
-            stopper: stopper.clone(),
-        })
-    }
-
-    /// The signal that has come since the key was granted.
-    pub(super) fn seen(&self) -> Option<rustix::process::Signal> {
-        self.stopper
-            .signal()
-            .and_then(rustix::process::Signal::from_named_raw)
-    }
-}
-
-/// The signals that are ignored, as a set of bits: `nohup` and shells set them so, and the command is to inherit that.
-/// A handler of ours would take it away, for at `exec` it turns into the default.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
-        .unwrap_or(0)
 }
 
 /// Shows the place in line on a terminal, in one line that is written over.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Place {
-    key: Option<String>,
+    shown: bool,
 }
 
 impl Place {
-    fn new(run: &Run) -> Self {
-        let shown = !run.quiet && voice(run) == Voice::Text && stderr().is_terminal();
+    fn new(plan: &Plan) -> Self {
         Self {
-            key: shown.then(|| run.key.to_string()),
+            shown: !plan.quiet && plan.voice() == Voice::Text && stderr().is_terminal(),
         }
     }
 
-    fn show(&self, busy: &BusyInfo) {
-        let Some(key) = &self.key else { return };
+    fn show(self, key: &Key, busy: &BusyInfo) {
+        if !self.shown {
+            return;
+        }
         let ahead = busy
             .ahead
             .map_or_else(String::new, |ahead| format!(", {ahead} ahead"));
@@ -257,14 +214,9 @@ impl Place {
         );
     }
 
-    fn clear(&self) {
-        if self.key.is_some() {
+    fn clear(self) {
+        if self.shown {
             let _ = write!(stderr(), "\r\x1b[K");
         }
     }
-}
-
-/// How the command line wants messages.
-pub(super) fn voice(run: &Run) -> Voice {
-    if run.json { Voice::Json } else { Voice::Text }
 }

@@ -1,10 +1,16 @@
 //! The verbs of the command line, one file each.
 
 mod claim;
+mod elect;
 mod guarantees;
+mod guard;
+mod held;
+mod interrupt;
 mod look;
+mod plan;
 mod release;
 mod run;
+mod told;
 
 use std::process::ExitCode;
 
@@ -18,6 +24,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     let store = args.store.as_deref();
     match args.verb {
         Verb::Run(options) => run::run(store, *options),
+        Verb::Elect(options) => elect::elect(store, *options),
         Verb::Ls { prefix, json } => {
             let prefix = prefix.unwrap_or_default();
             with_store(store, |opened| {

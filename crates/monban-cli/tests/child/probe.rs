@@ -49,6 +49,7 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         max_hold: options.max_hold,
         tag: options.tag.clone(),
         earlier: None,
+        deaf_to: &[],
     };
     let (outcome, guardian) = child::run(&job, guardian, lease.as_ref());
     if let Some(lock) = &lock {
@@ -71,12 +72,12 @@ fn lease(options: &Options) -> Option<event::Receiver> {
         return Some(receiver);
     }
     let ttl = options.ttl?;
-    sender.renewed(ttl);
+    sender.until(child::clock::after(ttl));
     if !options.silent {
         spawn(move || {
             loop {
                 sleep(ttl / 3);
-                sender.renewed(ttl);
+                sender.until(child::clock::after(ttl));
             }
         });
     }

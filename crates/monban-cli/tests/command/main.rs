@@ -1,6 +1,9 @@
 //! The command as its users meet it: real processes over the file store.
 
 mod busy;
+mod elect;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod every;
 mod guarding;
 mod input;
@@ -8,4 +11,5 @@ mod listing;
 mod many;
 #[cfg(feature = "redis")]
 mod redis;
+mod several;
 mod support;

@@ -194,6 +194,118 @@ fn a_silent_server_ends_the_command_before_its_lease() {
     assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
+/// Frees by hand what holds the key.
+fn free(over: &Over, key: &str) {
+    let line = over.run(&["show", "--json", key]).out;
+    let entry: serde_json::Value = serde_json::from_str(line.trim()).expect("JSON");
+    let id = entry["id"].as_str().expect("an id");
+    assert_eq!(over.run(&["release", key, "--id", id]).code, 0);
+}
+
+#[test]
+fn a_command_under_several_keys_ends_when_any_of_them_is_lost() {
+    let Some(over) = Over::new() else { return };
+    for lost in ["b", "a"] {
+        let holder = over.start(&[
+            "run", "--ttl", "10m", "-k", "1", "--also", "a", "--also", "c", "b", "--", "sleep",
+            "60",
+        ]);
+        wait_until("it holds", || over.run(&["ls", "c"]).out.contains("held"));
+        free(&over, lost);
+        let holder = holder.end();
+        assert_eq!(holder.code, 76, "{lost}: {}", holder.err);
+        assert!(
+            holder.err.contains("has been ended"),
+            "by the notice, long before a TTL is over: {}",
+            holder.err
+        );
+        assert_eq!(over.residue(), "", "{lost}");
+    }
+}
+
+#[test]
+fn several_leases_are_renewed_beyond_their_ttl() {
+    let Some(over) = Over::new() else { return };
+    let sign = over.place.file("sign");
+    let script = format!("while [ ! -e '{}' ]; do sleep 0.01; done", sign.display());
+    let holder = over.start(&[
+        "run", "--ttl", "1", "-k", "0.2", "--also", "a", "b", "--", "sh", "-c", &script,
+    ]);
+    wait_until("it holds", || over.run(&["ls", "b"]).out.contains("held"));
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(over.run(&["run", "a", "true"]).code, 75);
+    std::fs::write(&sign, "").expect("written");
+    let holder = holder.end();
+    assert_eq!(holder.code, 0, "{}", holder.err);
+    assert_eq!(over.residue(), "");
+}
+
+#[test]
+fn a_leader_that_loses_its_leadership_ends_or_stands_again() {
+    let Some(over) = Over::new() else { return };
+    let once = over.start(&["elect", "-k", "1", "k", "--", "sleep", "60"]);
+    wait_until("it leads", || over.run(&["ls", "k"]).out.contains("held"));
+    free(&over, "k");
+    let once = once.end();
+    assert_eq!(once.code, 76, "{}", once.err);
+
+    let log = over.place.file("log");
+    let script = format!(
+        "grep SigIgn /proc/self/status >> '{}'; exec sleep 60",
+        log.display()
+    );
+    let elect = over.command(&[
+        "elect", "--again", "-k", "1", "k", "--", "sh", "-c", &script,
+    ]);
+    let mut nohup = std::process::Command::new("sh");
+    nohup
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(elect.get_program())
+        .args(elect.get_args())
+        .env("MONBAN_STORE", over.server.url())
+        .stderr(std::process::Stdio::piped());
+    let again = Running(Some(nohup.spawn().expect("sh starts")));
+    let runs = || std::fs::read_to_string(&log).unwrap_or_default();
+    for round in 1..4 {
+        wait_until("it leads", || runs().lines().count() == round);
+        if round < 3 {
+            free(&over, "k");
+        }
+    }
+    let ignored: Vec<_> = runs().lines().map(str::to_owned).collect();
+    assert!(
+        ignored.iter().all(|line| *line == ignored[0]),
+        "{ignored:?}"
+    );
+    assert!(ignored[0].ends_with('1'), "HUP is ignored: {ignored:?}");
+    again.signal(Signal::TERM);
+    let again = again.end();
+    assert_eq!(again.code, 143, "{}", again.err);
+    assert_eq!(
+        again.err.matches("standing for election again").count(),
+        2,
+        "{}",
+        again.err
+    );
+    assert_eq!(over.residue(), "");
+}
+
+#[test]
+fn an_observer_is_told_of_leaders_on_other_hosts() {
+    let Some(over) = Over::new() else { return };
+    let mut observer = over.start(&["elect", "--observe", "k"]);
+    let out = observer.0.as_mut().and_then(|child| child.stdout.take());
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(out.expect("a pipe")));
+    let mut next = || lines.next().expect("one more line").expect("text");
+    assert_eq!(next(), "nobody leads k");
+    let leader = over.start(&["elect", "--label", "anna", "k", "sleep", "60"]);
+    assert!(next().contains("(anna)"));
+    leader.signal(Signal::TERM);
+    leader.end();
+    assert_eq!(next(), "nobody leads k");
+    assert_eq!(over.residue(), "");
+}
+
 #[test]
 fn every_works_between_hosts() {
     let Some(over) = Over::new() else { return };

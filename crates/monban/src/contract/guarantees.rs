@@ -66,6 +66,8 @@ pub enum Fencing {
     None,
     /// As long as the store keeps its data, and through a loss of it while its clock does not go back too.
     WhileDataLives,
+    /// As long as the store keeps its data: they are counted there, and by no clock.
+    WithData,
     /// Always.
     Always,
 }
@@ -169,6 +171,10 @@ impl Fencing {
             Self::WhileDataLives => {
                 "Every exclusive grant of a key carries a fence greater than that of any earlier one, \
                  while the store keeps its data; if it loses them, while its clock has not gone back."
+            }
+            Self::WithData => {
+                "Every exclusive grant of a key carries a fence greater than that of any earlier one, \
+                 while the store keeps its data: not after it was set up anew, or from an older backup."
             }
             Self::Always => {
                 "Every exclusive grant of a key carries a fence greater than that of any earlier one."

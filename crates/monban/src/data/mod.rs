@@ -14,6 +14,9 @@ mod options;
 mod text;
 mod token;
 
+#[cfg(test)]
+mod tests;
+
 pub use claim::{Claim, IfBusy, Leave};
 pub use claimant::Claimant;
 pub use entry::{Entry, EntryId, Standing};

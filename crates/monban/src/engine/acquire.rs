@@ -192,6 +192,7 @@ async fn acquire(plan: Plan) -> Result<Lease> {
     let started = engine.clock.now();
     let until = within.map(|limit| started.after(limit));
     let mut gate = Some(pass_gate(&engine, &request, started, until).await?);
+    let entered = engine.enter()?;
     let claim = engine.claim(&request, IfBusy::Queue);
     let Request {
         handle, options, ..
@@ -220,7 +221,7 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         return Ok(lease);
     }
     let (reply, answer) = oneshot::channel();
-    let waiting = Waiting::new(handle, claim, options, gate, (started, until));
+    let waiting = Waiting::new(handle, claim, options, (gate, entered), (started, until));
     let waiting = waiting.observed_by(observer).pausing_by(retry);
     if engine.reach == Reach::Local {
         return wait::wait_here(waiting, first).await;
@@ -232,11 +233,8 @@ async fn acquire(plan: Plan) -> Result<Lease> {
             return Err(error);
         }
     };
-    let caller = wait::Caller::new(&engine, &waiting);
     keeper.spawn(wait::wait(waiting, first, reply));
-    let result = answer.await.map_err(|_| engine.keeper_is_gone())?;
-    caller.answered();
-    result
+    answer.await.map_err(|_| engine.keeper_is_gone())?
 }
 
 async fn pass_gate(
@@ -249,14 +247,20 @@ async fn pass_gate(
     if let Some(guard) = engine.gate.try_lock_owned(key) {
         return Ok(guard);
     }
-    let Some(until) = until else {
-        return Ok(engine.gate.lock_owned(key).await);
+    let stop = async {
+        let slept = async {
+            match until {
+                Some(until) => engine.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            error = engine.until_closed() => Err(error),
+            slept = slept => slept,
+        }
     };
-    match engine
-        .gate
-        .lock_owned_unless(key, engine.sleep_until(until))
-        .await
-    {
+    match engine.gate.lock_owned_unless(key, stop).await {
         Ok(guard) => Ok(guard),
         Err(Err(error)) => Err(error),
         Err(Ok(())) => {
@@ -354,7 +358,7 @@ impl Request {
             handle, options, ..
         } = &self;
         let engine = &handle.engine;
-        engine.check_open()?;
+        let _entered = engine.enter()?;
         let mut gate = engine.gate.try_lock_owned(&self.key);
         let claim = engine.claim(&self, IfBusy::Leave);
         match ask(handle, &claim, options, &mut gate).await? {

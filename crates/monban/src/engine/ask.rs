@@ -74,7 +74,8 @@ impl Drop for Parcel {
             Some(Err(error)) => error.may_have_been_executed(),
         };
         if leave {
-            self.engine.leave(Leaving::behind(&self.claim, self.sent));
+            let now = self.engine.clock.now();
+            self.engine.leave(Leaving::behind(&self.claim, now));
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
         return Ok(Vec::new());
     };
     let engine = &first.handle.engine;
-    engine.check_open()?;
+    let _entered = engine.enter()?;
     let gates: Vec<_> = requests
         .iter()
         .map(|request| engine.gate.try_lock_owned(&request.key))

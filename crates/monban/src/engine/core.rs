@@ -11,7 +11,7 @@ use super::acquire::Request;
 use super::ask::Ask;
 use super::hold::{End, Hold, lock};
 use super::keeper;
-use super::leave::Leaving;
+use super::leave::{Leaving, Pending};
 use super::schedule::{Look, Schedule};
 use super::wait::woken;
 use crate::contract::{Guarantees, Reach, Store, Wake};
@@ -44,9 +44,10 @@ pub(crate) struct Engine {
     pid: u32,
     /// No further acquisitions.
     closed: AtomicBool,
+    closing: Notify,
     /// No handle is left: the keeper ends when nothing is pending.
     pub(super) ending: AtomicBool,
-    /// Releases that the store has not answered yet.
+    /// What `close` waits for: acquisitions, requests and releases that are not done yet.
     pub(super) pending: AtomicUsize,
     pub(super) settled: Notify,
 }
@@ -67,7 +68,7 @@ pub(crate) struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.engine.ending.store(true, Ordering::Release);
+        self.engine.ending.store(true, Ordering::SeqCst);
         self.engine.work.notify_one();
     }
 }
@@ -91,6 +92,7 @@ impl Engine {
             failed: AtomicBool::new(false),
             pid: std::process::id(),
             closed: AtomicBool::new(false),
+            closing: Notify::new(),
             ending: AtomicBool::new(false),
             pending: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -139,7 +141,7 @@ impl Engine {
 
     /// Whether further claims may be made.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::SeqCst) {
             return Err(Error::rejected(
                 self.store_name(),
                 "these locks have been closed",
@@ -154,8 +156,32 @@ impl Engine {
         Ok(())
     }
 
+    /// Begins an acquisition, for which `close` waits from now on unless these locks are closed already.
+    ///
+    /// Not with a local store, whose verbs are done at once: a caller of `close` may have a wait of its own in hand
+    /// that nobody polls meanwhile.
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Option<Pending>> {
+        // Counted first: either `close` sees the count, or this sees that they are closed.
+        let counted = (self.reach == Reach::Remote).then(|| Pending::new(self));
+        self.check_open()?;
+        Ok(counted)
+    }
+
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.closed.store(true, Ordering::SeqCst);
+        self.closing.notify_waiters();
+    }
+
+    /// Completes when these locks are closed, with what a caller is told who waits.
+    pub(super) async fn until_closed(&self) -> Error {
+        loop {
+            let mut closing = std::pin::pin!(self.closing.notified());
+            closing.as_mut().enable();
+            if let Err(error) = self.check_open() {
+                return error;
+            }
+            closing.await;
+        }
     }
 
     /// The keeper's runtime; starts it if it does not run yet.
@@ -180,12 +206,24 @@ impl Engine {
         Ok(self.keeper.get_or_init(|| keeper))
     }
 
+    /// Runs the keeper on this runtime, not on a thread of its own: for tests that decide what runs when.
+    #[cfg(test)]
+    pub(super) fn keep_on(
+        self: &Arc<Self>,
+        runtime: &tokio::runtime::Handle,
+    ) -> tokio::task::JoinHandle<()> {
+        let keeper = self.keeper.get_or_init(|| runtime.clone());
+        keeper.spawn(keeper::run(Arc::clone(self)))
+    }
+
     /// The keeper's thread has panicked: leases that nobody keeps are lost, and nobody waits for ever.
     pub(super) fn keeper_failed(&self) {
-        self.failed.store(true, Ordering::Release);
+        self.failed.store(true, Ordering::SeqCst);
         let inbox = std::mem::take(&mut *lock(&self.inbox));
         drop(inbox);
-        let holds = lock(&self.schedule).due(Tick::from_nanos(u64::MAX));
+        let end = Tick::from_nanos(u64::MAX);
+        self.ring(end);
+        let holds = lock(&self.schedule).due(end);
         for hold in holds {
             if hold.finish(End::Lost(Loss::Expired)) {
                 hold.open_gate();
@@ -205,11 +243,6 @@ impl Engine {
         receiver.await.map_err(|_| self.keeper_is_gone())
     }
 
-    /// Completes at an instant of the clock, on any executor.
-    pub(crate) async fn sleep_until(self: &Arc<Self>, at: Tick) -> Result<()> {
-        self.woken_or_at(None, at).await
-    }
-
     /// Completes when the store wakes, or at an instant of the clock, on any executor.
     pub(crate) async fn woken_or_at(self: &Arc<Self>, wake: Option<Wake>, at: Tick) -> Result<()> {
         let (mut sender, receiver) = oneshot::channel();
@@ -222,6 +255,10 @@ impl Engine {
             }
         });
         receiver.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    pub(super) fn keeper_is_well(&self) -> bool {
+        !self.failed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn keeper_is_gone(&self) -> Error {

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -77,24 +76,40 @@ struct Flights {
     leaves: AtomicUsize,
 }
 
-async fn run(engine: Arc<Engine>) {
+pub(super) async fn run(engine: Arc<Engine>) {
     let flights = Arc::new(Flights::default());
+    let mut armed = None;
+    let mut timer = Box::pin(sleep_if(&engine.clock, armed));
     loop {
         send_asks(&engine, &flights);
         send_leaves(&engine, &flights);
         look_after(&engine);
-        if engine.ending.load(Ordering::Acquire) && engine.pending.load(Ordering::Acquire) == 0 {
+        if engine.ending.load(Ordering::SeqCst) && engine.pending.load(Ordering::SeqCst) == 0 {
             break;
         }
-        let next = lock(&engine.schedule).next();
-        let work = pin!(engine.work.notified());
-        match next {
-            None => work.await,
-            Some(at) => tokio::select! {
-                () = work => {}
-                () = sleep_until(&engine.clock, at) => {}
-            },
+        let now = engine.clock.now();
+        engine.ring(now);
+        let next = lock(&engine.schedule).arm(now);
+        if next != armed {
+            armed = next;
+            timer.set(sleep_if(&engine.clock, armed));
         }
+        let rang = tokio::select! {
+            () = engine.work.notified() => false,
+            () = &mut timer => true,
+        };
+        if rang {
+            armed = None; // what is over must not be polled again
+            timer.set(sleep_if(&engine.clock, armed));
+        }
+    }
+}
+
+/// Completes at an instant of the clock, or never.
+async fn sleep_if(clock: &Clock, at: Option<Tick>) {
+    match at {
+        Some(at) => sleep_until(clock, at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -34,16 +34,19 @@ pub(crate) struct Pending(Arc<Engine>);
 
 impl Pending {
     pub(crate) fn new(engine: &Arc<Engine>) -> Self {
-        engine.pending.fetch_add(1, Ordering::AcqRel);
+        engine.pending.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(engine))
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        if self.0.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.pending.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.settled.notify_waiters();
-            self.0.work.notify_one();
+            // Either this sees the end of the handles, or their end sees that nothing is pending.
+            if self.0.ending.load(Ordering::SeqCst) {
+                self.0.work.notify_one();
+            }
         }
     }
 }
@@ -72,9 +75,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Leaving {
     /// Releases whatever a request has left in the store, held or waiting, with nobody waiting for it.
-    pub(crate) fn behind(claim: &Claim, sent: Tick) -> Self {
+    ///
+    /// The request may have been executed as late as now, however long ago it was sent: so the TTL counts from now.
+    pub(crate) fn behind(claim: &Claim, now: Tick) -> Self {
         Self {
-            until: sent.after(claim.ttl.max(PATIENCE)),
+            until: now.after(claim.ttl.max(PATIENCE)),
             leave: Leave {
                 claim: claim.clone(),
                 linger: None,
@@ -183,7 +188,7 @@ impl Engine {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable();
-            if self.pending.load(Ordering::Acquire) == 0 {
+            if self.pending.load(Ordering::SeqCst) == 0 {
                 return;
             }
             settled.await;

@@ -64,6 +64,20 @@ impl LocksBuilder {
         Ok(Locks { handle })
     }
 
+    /// Opens the store with a keeper that is a task of this runtime: for tests that decide what runs when.
+    #[cfg(test)]
+    pub(super) async fn open_on(
+        self,
+        store: Arc<dyn Store>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<(Locks, tokio::task::JoinHandle<()>)> {
+        let engine = Engine::new(store, self.clock, &self.label);
+        let keeper = engine.keep_on(runtime);
+        let handle = Arc::new(Handle { engine });
+        handle.engine.open().await?;
+        Ok((Locks { handle }, keeper))
+    }
+
     /// Opens a store of [`Reach::Local`], with no executor.
     ///
     /// # Errors
@@ -143,6 +157,9 @@ impl Locks {
 
     /// Refuses further acquisitions and waits until the store has answered all releases, those of dropped
     /// leases and futures too. Leases that are held stay held.
+    ///
+    /// Whoever waits for a key is told [`Error::Rejected`] and leaves the line: when this returns, nobody is
+    /// granted anything any more.
     ///
     /// # Cancel safety
     ///

@@ -28,18 +28,18 @@ impl Request {
     /// May be dropped.
     pub(crate) async fn look(&self) -> Result<Option<Busy>> {
         let engine = &self.handle.engine;
-        engine.check_open()?;
+        let _entered = engine.enter()?;
         let claim = engine.claim(self, IfBusy::Leave);
-        let (sent, answer) = engine.ask(&claim).await?.open();
+        let (_, answer) = engine.ask(&claim).await?.open();
         match answer {
             Ok(Attempt::Busy(busy)) => Ok(Some(busy)),
             Ok(Attempt::Granted(_)) => {
-                engine.leave(Leaving::behind(&claim, sent));
+                engine.leave(Leaving::behind(&claim, engine.clock.now()));
                 Ok(None)
             }
             Err(error) => {
                 if error.is_transient() {
-                    engine.leave(Leaving::behind(&claim, sent));
+                    engine.leave(Leaving::behind(&claim, engine.clock.now()));
                 }
                 Err(error)
             }

@@ -7,6 +7,7 @@
 //!   is first needed: over files that is when somebody has to wait.
 
 mod acquire;
+mod alarm;
 mod ask;
 mod batch;
 mod block;

@@ -1,13 +1,12 @@
 //! The wait for a claim's turn: on the keeper, woken by the store, with a timer as the net.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::acquire::{BusyInfo, Observer, Retry, ask};
-use super::core::{Engine, GateGuard, Handle};
-use super::hold::lock;
+use super::core::{GateGuard, Handle};
 use super::keeper::sleep_until;
 use super::lease::Lease;
 use super::leave::{Leaving, Pending};
@@ -39,40 +38,8 @@ pub(super) struct Waiting {
     floor: Duration,
     who: Option<Claimant>,
     in_line: bool,
-    /// Put there by a caller who has gone, so that `close` waits until the line is left.
-    gone: Gone,
-}
-
-/// Where the caller's half of a wait leaves what is to be waited for when it is dropped.
-pub(super) type Gone = Arc<Mutex<Option<Pending>>>;
-
-/// The caller's half of a wait.
-pub(super) struct Caller {
-    engine: Arc<Engine>,
-    gone: Gone,
-    answered: bool,
-}
-
-impl Caller {
-    pub(super) fn new(engine: &Arc<Engine>, waiting: &Waiting) -> Self {
-        Self {
-            engine: Arc::clone(engine),
-            gone: Arc::clone(&waiting.gone),
-            answered: false,
-        }
-    }
-
-    pub(super) fn answered(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Caller {
-    fn drop(&mut self) {
-        if !self.answered {
-            *lock(&self.gone) = Some(Pending::new(&self.engine));
-        }
-    }
+    /// Dropped last: when leaving the line is counted.
+    _entered: Option<Pending>,
 }
 
 /// What to do next.
@@ -92,30 +59,24 @@ pub(super) async fn wait(
     first: Asked,
     mut reply: oneshot::Sender<Result<Lease>>,
 ) {
+    let engine = Arc::clone(&waiting.handle.engine);
     let mut asked = first;
     loop {
         let (wake, at) = match waiting.step(asked) {
-            Step::Finish(result) => {
-                drop(waiting); // first: who hears of the end of a wait may rely on its release being counted
-                // If the caller has gone the lease comes back, and its drop releases it.
-                drop(reply.send(result));
-                return;
-            }
+            Step::Finish(result) => return finish(waiting, result, reply),
             Step::Pause { wake, at } => (wake, at),
         };
         tokio::select! {
             biased;
             () = reply.closed() => return,
+            error = engine.until_closed() => return finish(waiting, Err(error), reply),
             () = woken(wake) => {}
-            () = sleep_until(&waiting.handle.engine.clock, at) => {}
+            () = sleep_until(&engine.clock, at) => {}
         }
-        let engine = Arc::clone(&waiting.handle.engine);
         let now = engine.clock.now();
         if waiting.until.is_some_and(|until| now >= until) {
             let result = waiting.timed_out(now);
-            drop(waiting);
-            drop(reply.send(result));
-            return;
+            return finish(waiting, result, reply);
         }
         let patience = waiting.patience();
         asked = tokio::select! {
@@ -124,9 +85,18 @@ pub(super) async fn wait(
                 asked.unwrap_or_else(Asked::Failed)
             }
             () = reply.closed() => return,
-            () = sleep_until(&engine.clock, patience) => Asked::Failed(engine.silent()),
+            error = engine.until_closed() => return finish(waiting, Err(error), reply),
+            () = sleep_until(&engine.clock, patience) => {
+                Asked::Failed(engine.silent().of_key(&waiting.claim.key))
+            }
         };
     }
+}
+
+fn finish(waiting: Waiting, result: Result<Lease>, reply: oneshot::Sender<Result<Lease>>) {
+    drop(waiting); // first: who hears of the end of a wait may rely on its release being counted
+    // If the caller has gone the lease comes back, and its drop releases it.
+    drop(reply.send(result));
 }
 
 /// As [`wait`], where the caller stands: a local store is asked without the keeper, so a wake-up need not pass through
@@ -143,6 +113,7 @@ pub(super) async fn wait_here(mut waiting: Waiting, first: Asked) -> Result<Leas
         let mut sleep = std::pin::pin!(engine.sleep_until(at));
         tokio::select! {
             biased;
+            error = engine.until_closed() => return Err(error),
             () = woken(wake) => {}
             slept = &mut sleep => slept?,
         }
@@ -173,7 +144,7 @@ impl Waiting {
         handle: Arc<Handle>,
         claim: Claim,
         options: Options,
-        gate: Option<GateGuard>,
+        (gate, entered): (Option<GateGuard>, Option<Pending>),
         (started, until): (Tick, Option<Tick>),
     ) -> Self {
         let ms = Duration::from_millis;
@@ -191,7 +162,7 @@ impl Waiting {
             floor: LEAST_FLOOR,
             who: None,
             in_line: true,
-            gone: Gone::default(),
+            _entered: entered,
         }
     }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::lease_set::LeaseSet;
 use crate::data::{Error, Key, Mode, Options, Result};
 use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request, attempt_all, block_on, give_back};
-use crate::rule::Tick;
 
 /// A lock on several keys, which are taken all together or not at all.
 ///
@@ -117,7 +117,11 @@ impl AllOf {
     /// Waits until all keys are ours.
     pub fn lock(&self) -> AcquireAll {
         AcquireAll {
-            plan: Some((self.requests.clone(), None)),
+            plan: Some(Plan {
+                requests: self.requests.clone(),
+                within: None,
+                observer: None,
+            }),
             running: None,
         }
     }
@@ -186,6 +190,13 @@ impl AllOf {
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<LeaseSet>> + Send>>;
+type Observer = Arc<dyn Fn(&Key, &BusyInfo) + Send + Sync>;
+
+struct Plan {
+    requests: Vec<Request>,
+    within: Option<Duration>,
+    observer: Option<Observer>,
+}
 
 /// Waits for several keys; the future that [`AllOf::lock`] returns.
 ///
@@ -206,15 +217,24 @@ type Running = Pin<Box<dyn Future<Output = Result<LeaseSet>> + Send>>;
 /// First come, first served at each key; a set as a whole has no place in any line.
 #[must_use = "nothing is locked until it is awaited"]
 pub struct AcquireAll {
-    plan: Option<(Vec<Request>, Option<Duration>)>,
+    plan: Option<Plan>,
     running: Option<Running>,
 }
 
 impl AcquireAll {
     /// Gives up after this time, counted from the first poll. Zero: one try at each key.
     pub fn within(mut self, limit: Duration) -> Self {
-        if let Some((_, within)) = &mut self.plan {
-            *within = Some(limit);
+        if let Some(plan) = &mut self.plan {
+            plan.within = Some(limit);
+        }
+        self
+    }
+
+    /// Calls this whenever the store has said what is in the way at the key that is waited for, as
+    /// [`Acquire::observe`] does.
+    pub fn observe(mut self, observer: impl Fn(&Key, &BusyInfo) + Send + Sync + 'static) -> Self {
+        if let Some(plan) = &mut self.plan {
+            plan.observer = Some(Arc::new(observer));
         }
         self
     }
@@ -233,8 +253,8 @@ impl Future for AcquireAll {
     type Output = Result<LeaseSet>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some((requests, within)) = self.plan.take() {
-            self.running = Some(Box::pin(acquire_all(requests, within)));
+        if let Some(plan) = self.plan.take() {
+            self.running = Some(Box::pin(acquire_all(plan)));
         }
         let running = self
             .running
@@ -258,7 +278,12 @@ impl fmt::Debug for AcquireAll {
 
 /// Tries what is missing by one request; then waits for the first key that is not free, holding only
 /// those before it; then tries the rest again.
-async fn acquire_all(requests: Vec<Request>, within: Option<Duration>) -> Result<LeaseSet> {
+async fn acquire_all(plan: Plan) -> Result<LeaseSet> {
+    let Plan {
+        requests,
+        within,
+        observer,
+    } = plan;
     let clock = requests[0].clock();
     let started = clock.now();
     let until = within.map(|limit| started.after(limit));
@@ -272,7 +297,15 @@ async fn acquire_all(requests: Vec<Request>, within: Option<Duration>) -> Result
             return Ok(set);
         };
         let left = until.map(|until| until.since(clock.now()));
-        let lease = wait_for(&set, next, left, started).await?;
+        let mut lock = Acquire::new(next.clone());
+        if let Some(left) = left {
+            lock = lock.within(left);
+        }
+        if let Some(observer) = observer.clone() {
+            let key = next.key.clone();
+            lock = lock.observe(move |busy| observer(&key, busy));
+        }
+        let lease = wait_for(&set, lock, || clock.now().since(started)).await?;
         set.push(lease);
         if set.len() == requests.len() {
             set.check()?;
@@ -315,16 +348,12 @@ fn keep_those_in_order(set: &mut LeaseSet, answers: Vec<Result<Lease, BusyInfo>>
     give_back(answers.flatten().collect());
 }
 
+/// Waits for one key, as long as none that is held is lost. A limit that is reached tells of the whole wait.
 async fn wait_for(
     set: &LeaseSet,
-    request: &Request,
-    left: Option<Duration>,
-    started: Tick,
+    lock: Acquire,
+    waited: impl FnOnce() -> Duration,
 ) -> Result<Lease> {
-    let mut lock = Acquire::new(request.clone());
-    if let Some(left) = left {
-        lock = lock.within(left);
-    }
     let mut lock = std::pin::pin!(lock);
     let mut lost = std::pin::pin!(set.lost());
     let result = poll_fn(|context| {
@@ -334,10 +363,11 @@ async fn wait_for(
         lock.as_mut().poll(context)
     });
     result.await.map_err(|error| match error {
-        Error::TimedOut { key, who, .. } => {
-            let waited = request.clock().now().since(started);
-            Error::TimedOut { key, waited, who }
-        }
+        Error::TimedOut { key, who, .. } => Error::TimedOut {
+            key,
+            waited: waited(),
+            who,
+        },
         other => other,
     })
 }

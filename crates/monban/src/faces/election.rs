@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::data::{Claimant, EntryId, Error, Fence, Key, Mode, Options, Result, Standing};
-use crate::engine::{Acquire, Lease, Locks, Request};
+use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request};
 use crate::rule::backoff;
 
 /// An office that one candidate at a time holds.
@@ -96,8 +96,13 @@ impl Election {
     ///
     /// May be dropped: the candidacy is withdrawn in the background.
     pub async fn campaign(&self) -> Result<Leadership> {
-        let lease = Acquire::new(self.candidate.clone()).await?;
+        let lease = self.stand().await?;
         Ok(Leadership { lease })
+    }
+
+    /// A candidacy that can be limited and observed while it waits; the lease that it wins is the leadership.
+    pub fn stand(&self) -> Acquire {
+        Acquire::new(self.candidate.clone())
     }
 
     /// As [`campaign`](Self::campaign), but gives up after this time.
@@ -110,7 +115,7 @@ impl Election {
     ///
     /// As [`campaign`](Self::campaign).
     pub async fn campaign_within(&self, limit: Duration) -> Result<Leadership> {
-        let lease = Acquire::new(self.candidate.clone()).within(limit).await?;
+        let lease = self.stand().within(limit).await?;
         Ok(Leadership { lease })
     }
 
@@ -124,8 +129,17 @@ impl Election {
     ///
     /// May be dropped.
     pub async fn try_lead(&self) -> Result<Option<Leadership>> {
-        let lease = self.candidate.clone().attempt().await?.ok();
-        Ok(lease.map(|lease| Leadership { lease }))
+        Ok(self.try_lead_or_busy().await?.ok())
+    }
+
+    /// As [`try_lead`](Self::try_lead), and tells what is in the way.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_lead`](Self::try_lead).
+    pub async fn try_lead_or_busy(&self) -> Result<Result<Leadership, BusyInfo>> {
+        let answer = self.candidate.clone().attempt().await?;
+        Ok(answer.map(|lease| Leadership { lease }))
     }
 
     /// Waits to lead, runs the work, and resigns. If the leadership is lost the work is dropped.
@@ -200,6 +214,11 @@ impl Leadership {
     /// As [`Lease::release`]'s.
     pub async fn resign(self) -> Result<()> {
         self.lease.release().await
+    }
+
+    /// The lease that it is; to release it is to resign.
+    pub fn into_lease(self) -> Lease {
+        self.lease
     }
 }
 

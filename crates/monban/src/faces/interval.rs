@@ -1,10 +1,16 @@
 //! At most once per interval.
 
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::ops::Deref;
+use std::pin::Pin;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::contract::Why;
 use crate::data::{Claimant, Error, Key, Mode, Options, Result};
-use crate::engine::{Lease, Locks, Request};
+use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request};
 
 /// Work that is to be done once for an interval, however many machines try.
 ///
@@ -149,24 +155,198 @@ impl Interval {
         &self,
         work: impl AsyncFnOnce(&Lease) -> Result<T, E>,
     ) -> Result<Outcome<T, E>> {
-        let lease = match self.request.clone().attempt().await? {
-            Ok(lease) => lease,
-            Err(busy) if busy.why == Why::Lingering => {
-                return Ok(Outcome::NotDue(busy.free_in.unwrap_or_default()));
-            }
-            Err(busy) => return Ok(Outcome::Running(busy.who)),
+        let turn = match self.begin().await? {
+            Begun::Turn(turn) => turn,
+            Begun::NotDue(busy) => return Ok(Outcome::NotDue(busy.free_in.unwrap_or_default())),
+            Begun::Running(busy) => return Ok(Outcome::Running(busy.who)),
         };
-        let (outcome, linger) = match lease.run(work(&lease)).await? {
-            Ok(output) => {
-                let left = self.every.saturating_sub(lease.held_for());
-                (Outcome::Ran(output), left)
-            }
-            Err(error) => (Outcome::Failed(error), Duration::ZERO),
+        let key = turn.key().clone();
+        let (outcome, told) = match turn.run(work(&turn)).await? {
+            Ok(output) => (Outcome::Ran(output), turn.succeeded().await),
+            Err(error) => (Outcome::Failed(error), turn.failed().await),
         };
-        let key = lease.key().clone();
-        if let Err(error) = lease.release_lingering(linger).await {
+        if let Err(error) = told {
             tracing::warn!(%key, %error, "the work is done, but the store could not be told");
         }
         Ok(outcome)
+    }
+
+    /// Begins a run, if it is due and nobody runs it, for work that no closure can hold; else says why not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mutex::try_lock`](crate::Mutex::try_lock).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped: a grant that was on its way is given back.
+    pub async fn begin(&self) -> Result<Begun> {
+        Ok(match self.request.clone().attempt().await? {
+            Ok(lease) => Begun::Turn(self.turn(lease)),
+            Err(busy) if busy.why == Why::Lingering => Begun::NotDue(busy),
+            Err(busy) => Begun::Running(busy),
+        })
+    }
+
+    /// As [`begin`](Self::begin), but waits while others run: until one of them has succeeded, when the work
+    /// is not due, or it is our turn. It never waits for an interval to end.
+    pub fn next(&self) -> NextTurn {
+        NextTurn {
+            interval: self.clone(),
+            within: None,
+            observer: None,
+        }
+    }
+
+    fn turn(&self, lease: Lease) -> Turn {
+        Turn {
+            lease,
+            every: self.every,
+        }
+    }
+}
+
+/// What came of an attempt to begin a run.
+#[derive(Debug)]
+pub enum Begun {
+    /// It has begun: do the work, then say how it went.
+    Turn(Turn),
+    /// The work was done less than an interval ago; it is due when this is free.
+    NotDue(BusyInfo),
+    /// The work is running now.
+    Running(BusyInfo),
+}
+
+/// A run that has begun. Dropping it releases the key, and the run does not count.
+///
+/// It is a [`Lease`]: ask it for the fence, and whether it is lost.
+#[must_use = "a run that is dropped does not count"]
+pub struct Turn {
+    lease: Lease,
+    every: Duration,
+}
+
+impl Turn {
+    /// Says that the work succeeded: the interval counts from the start of this run.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::release`]'s: the work may then be done again before the interval is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Lease::release`]'s.
+    pub async fn succeeded(self) -> Result<()> {
+        let left = self.every.saturating_sub(self.lease.held_for());
+        self.lease.release_lingering(left).await
+    }
+
+    /// Says that the work failed: it is due at once, for whoever tries next.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lease::release`]'s.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Lease::release`]'s.
+    pub async fn failed(self) -> Result<()> {
+        self.lease.release().await
+    }
+}
+
+impl Deref for Turn {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+impl fmt::Debug for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Turn").field(&self.lease).finish()
+    }
+}
+
+type Observer = Box<dyn Fn(&BusyInfo) + Send>;
+
+/// Waits for a turn; what [`Interval::next`] returns, to be awaited.
+///
+/// # Errors
+///
+/// As [`Acquire`]'s, [`Error::TimedOut`] among them.
+///
+/// # Cancel safety
+///
+/// May be dropped: the place in the line is given back.
+#[must_use = "nothing begins until it is awaited"]
+pub struct NextTurn {
+    interval: Interval,
+    within: Option<Duration>,
+    observer: Option<Observer>,
+}
+
+impl NextTurn {
+    /// Gives up after this time, counted from the first poll.
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
+
+    /// Calls this whenever the store has said what is in the way, as [`Acquire::observe`] does.
+    pub fn observe(mut self, observer: impl Fn(&BusyInfo) + Send + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    async fn wait(self) -> Result<Begun> {
+        // First without a place in the line: most who come too early are told so here.
+        match self.interval.begin().await? {
+            Begun::Running(_) => {}
+            other => return Ok(other),
+        }
+        let Self {
+            interval,
+            within,
+            observer,
+        } = self;
+        let (sender, mut lingers) = watch::channel(None);
+        let mut acquire = Acquire::new(interval.request.clone()).observe(move |busy| {
+            if let Some(observer) = &observer {
+                observer(busy);
+            }
+            if busy.why == Why::Lingering {
+                sender.send_replace(Some(busy.clone()));
+            }
+        });
+        if let Some(limit) = within {
+            acquire = acquire.within(limit);
+        }
+        // The sender lives in the wait, which ends before it does.
+        let mut not_due = std::pin::pin!(lingers.wait_for(Option::is_some));
+        tokio::select! {
+            biased;
+            lease = acquire => Ok(Begun::Turn(interval.turn(lease?))),
+            Ok(busy) = &mut not_due => Ok(Begun::NotDue(busy.clone().expect("waited for one"))),
+        }
+    }
+}
+
+impl IntoFuture for NextTurn {
+    type Output = Result<Begun>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.wait())
+    }
+}
+
+impl fmt::Debug for NextTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NextTurn")
+            .field("key", self.interval.key())
+            .field("within", &self.within)
+            .finish_non_exhaustive()
     }
 }

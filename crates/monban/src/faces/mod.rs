@@ -14,7 +14,7 @@ mod tests;
 
 pub use all_of::{AcquireAll, AllOf};
 pub use election::{Changes, Election, Leader, Leadership};
-pub use interval::{Interval, Once, Outcome};
+pub use interval::{Begun, Interval, NextTurn, Once, Outcome, Turn};
 pub use lease_set::LeaseSet;
 pub use mutex::Mutex;
 pub use owner::{Owner, Reentrant};

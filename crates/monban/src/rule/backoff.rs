@@ -36,6 +36,10 @@ impl Jitter {
     /// A source of its own, seeded by the operating system.
     #[must_use]
     pub fn new() -> Self {
+        #[cfg(test)]
+        if let Some(seed) = tests::next_seed() {
+            return Self(seed);
+        }
         Self(getrandom::u64().unwrap_or(0x9e37_79b9_7f4a_7c15))
     }
 
@@ -59,8 +63,37 @@ impl Default for Jitter {
 }
 
 #[cfg(test)]
+pub(crate) use tests::seeded;
+
+#[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// While it lives, jitter on this thread is the same for the same seed.
+    pub(crate) struct Seeded(());
+
+    pub(crate) fn seeded(seed: u64) -> Seeded {
+        SEED.set(Some(seed));
+        Seeded(())
+    }
+
+    impl Drop for Seeded {
+        fn drop(&mut self) {
+            SEED.set(None);
+        }
+    }
+
+    pub(super) fn next_seed() -> Option<u64> {
+        let seed = SEED.get()?;
+        SEED.set(Some(seed.wrapping_add(1)));
+        Some(seed)
+    }
 
     #[test]
     fn exponential_pauses_stay_below_a_bound_that_doubles() {

@@ -11,7 +11,7 @@ use super::Tick;
 use crate::data::{Claim, ClaimId, Error, Fence, IfBusy, Mode, Result};
 
 /// The live claims of one key in the order they joined.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     members: Vec<Member>,
 }

@@ -1,5 +1,7 @@
 //! The stores, one folder each. They see neither each other nor the engine.
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod file;
 pub mod memory;
 #[cfg(feature = "redis")]

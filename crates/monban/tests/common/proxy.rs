@@ -1,5 +1,7 @@
 //! A proxy before a server that loses, delays and cuts what passes through it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -55,6 +57,10 @@ impl Proxy {
             }
         });
         proxy
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses a part of it
 
 use std::future::Future;
-use std::io::{BufRead, BufReader, Lines, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::pin::pin;
@@ -16,6 +16,7 @@ use monban::contract::{Attempt, Busy, Grant, Release, Store};
 use monban::data::{Claim, IfBusy, Leave, Mode, ProcessId};
 use monban::stores::file::FileStore;
 use monban::{ClaimId, Claimant, Key, Result};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Names the directory for a worker; without it the `worker` test has nothing to do.
@@ -159,7 +160,10 @@ fn obey(store: &FileStore, claims: &mut Vec<Claim>, words: &[&str]) -> String {
                 let fence = acquire(store, &mine, |_| {}).fence.unwrap();
                 let log = std::fs::read_to_string(file).unwrap_or_default();
                 std::thread::yield_now();
-                std::fs::write(file, format!("{log}\n{}\n", fence.as_i64())).unwrap();
+                // Whole at any time: who writes may be killed.
+                let next = format!("{file}.{}", std::process::id());
+                std::fs::write(&next, format!("{log}\n{}\n", fence.as_i64())).unwrap();
+                std::fs::rename(next, file).unwrap();
                 release(store, &mine);
             }
             "counted".to_owned()
@@ -205,7 +209,7 @@ fn obey(store: &FileStore, claims: &mut Vec<Claim>, words: &[&str]) -> String {
 pub struct Worker {
     child: Child,
     input: Option<ChildStdin>,
-    lines: Lines<BufReader<ChildStdout>>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Worker {
@@ -237,7 +241,7 @@ impl Worker {
             .unwrap();
         Self {
             input: child.stdin.take(),
-            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
+            output: BufReader::new(child.stdout.take().unwrap()),
             child,
         }
     }
@@ -250,14 +254,23 @@ impl Worker {
         writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// The next answer; empty if the worker has ended.
+    /// The next answer; empty if the worker has ended. One that never comes fails the test.
     pub fn hear(&mut self) -> String {
-        for line in self.lines.by_ref() {
-            if let Some(answer) = line.unwrap().strip_prefix("> ") {
-                return answer.to_owned();
+        let patience = Timespec::try_from(Duration::from_secs(60)).unwrap();
+        loop {
+            if self.output.buffer().is_empty() {
+                let mut watched = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+                let ready = rustix::event::poll(&mut watched, Some(&patience)).unwrap();
+                assert!(ready > 0, "a worker does not answer");
+            }
+            let mut line = String::new();
+            if self.output.read_line(&mut line).unwrap() == 0 {
+                return String::new();
+            }
+            if let Some(answer) = line.strip_prefix("> ") {
+                return answer.trim_end_matches('\n').to_owned();
             }
         }
-        String::new()
     }
 
     pub fn ask(&mut self, line: &str) -> String {

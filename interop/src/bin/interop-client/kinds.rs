@@ -58,6 +58,9 @@ impl Kind {
                 let option = env::var("INTEROP_OPTION").unwrap_or_default();
                 Self::Monban(Locks::connect(&format!("{url}{option}")).await?)
             }
+            "monban-on-etcd" => {
+                Self::Monban(Locks::connect(&format!("etcd://127.0.0.1:{port}")).await?)
+            }
             "raw" => Self::Raw(Raw::connect(&url, retry).await?),
             "rake" => Self::Rake(Raw::connect(&url, retry).await?),
             "rslock" => {

@@ -1,7 +1,7 @@
 //! monban, and what is written in Rust beside it, as a program that a test can talk to; the words are in `driver.rs`.
 //!
 //! ```text
-//! interop-client monban|raw|rake|rslock[-on-one-thread] PORT [RETRY_MS]
+//! interop-client monban|monban-on-etcd|raw|rake|rslock[-on-one-thread] PORT [RETRY_MS]
 //! ```
 
 mod kinds;

@@ -101,7 +101,8 @@ pub(crate) async fn turns(
     let mut notes = Vec::new();
     loop {
         let asked = now();
-        let patience = Patience::Until(until(end).max(Duration::from_millis(1)));
+        // No less than one request may take: at the very end the server may not have answered yet.
+        let patience = Patience::Until(until(end).max(Duration::from_millis(500)));
         let Taken::Held(held) = kind.take(key, Duration::from_secs(30), patience).await? else {
             notes.push(format!("{asked},0,0"));
             return Ok(notes);

@@ -38,10 +38,7 @@ fn sweep<T>(
         after();
         for locks in world.both() {
             let next = spawn(locks.mutex("k").unwrap().lock());
-            eventually("the next is served", || {
-                world.clock.advance(Duration::from_millis(20));
-                next.is_finished()
-            });
+            world.soon("the next is served", || next.is_finished());
             block_on(next.join().unwrap().unwrap().release()).unwrap();
         }
         world.assert_clean(&format!("{what}, dropped after {k} polls"));

@@ -184,3 +184,55 @@ fn a_maximum_hold_counts_in_what_remains() {
         .unwrap();
     assert_eq!(lease.remaining(), Some(secs(5)));
 }
+
+#[test]
+fn whoever_waits_is_told_when_the_locks_are_closed_and_leaves_the_line() {
+    let world = World::new();
+    let third = open(Arc::new(world.memory.clone()), &world.clock);
+    for (holder, locks) in [(&third, &world.local), (&third, &world.remote)] {
+        let holder = holder.mutex("k").unwrap().lock().wait().unwrap();
+        // One waits in the line, and those behind it at the gate of their process.
+        let waits = [None, Some(secs(60)), None].map(|limit| {
+            let lock = locks.rwlock("k").unwrap().read();
+            spawn(match limit {
+                Some(limit) => lock.within(limit),
+                None => lock,
+            })
+        });
+        eventually("one waits in the line", || {
+            block_on(world.local.inspect("")).unwrap().len() == 2
+        });
+        block_on(locks.close());
+        for wait in waits {
+            eventually("told", || wait.is_finished());
+            let told = wait.join().unwrap();
+            assert!(matches!(told, Err(Error::Rejected { .. })), "{told:?}");
+        }
+        eventually("the line is left", || {
+            block_on(world.local.inspect("")).unwrap().len() == 1
+        });
+        block_on(holder.release()).unwrap();
+    }
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_lease_whose_deadline_has_passed_is_not_renewed_though_the_keeper_has_not_looked() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = Clock::manual();
+        let memory = Arc::new(MemoryStore::new(clock.clone()));
+        let here = tokio::runtime::Handle::current();
+        let builder = Locks::builder().clock(clock.clone());
+        let (locks, _keeper) = builder.open_on(memory, &here).await.unwrap();
+        let options = Options::new().ttl(secs(9));
+        let mutex = locks.mutex("k").unwrap().with(options).unwrap();
+        let lease = mutex.lock().await.unwrap();
+        // The store still has it, and the keeper, a task of this thread, has no turn before the renewal.
+        clock.advance(Duration::from_millis(8_950));
+        let renewed = lease.renew().await;
+        assert!(matches!(renewed, Err(Error::Lost { .. })), "{renewed:?}");
+        assert_eq!(lease.state(), LeaseState::Lost(Loss::Expired));
+    });
+}

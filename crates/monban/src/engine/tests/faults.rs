@@ -51,8 +51,7 @@ fn a_release_is_tried_until_the_store_answers() {
         .faults
         .inject_times(5, Verb::Release, Fault::RequestLost);
     drop(lease);
-    eventually("released", || {
-        world.clock.advance(Duration::from_millis(50));
+    world.soon("released", || {
         block_on(world.local.inspect("")).unwrap().is_empty()
     });
     world.assert_clean("nothing is left");
@@ -89,5 +88,31 @@ fn a_store_that_stays_silent_ends_a_wait_without_limit_after_a_ttl() {
         Err(Error::Unavailable { .. })
     ));
     world.faults.clear();
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn what_a_late_request_left_is_released_though_its_ttl_has_passed_since_it_was_sent() {
+    let world = World::new();
+    let mutex = world.remote.mutex("k").unwrap();
+    let mutex = mutex.with(Options::new().ttl(secs(3))).unwrap();
+    world.faults.pause();
+    let mut attempt = Box::pin(async move { mutex.try_lock().await });
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    eventually("asked", || {
+        assert!(attempt.as_mut().poll(&mut context).is_pending());
+        world.faults.requests(Verb::Attempt) == 1
+    });
+    world.clock.advance(secs(4));
+    drop(attempt);
+    world.faults.inject(Verb::Release, Fault::RequestLost);
+    world.faults.resume(); // executed only now: the store keeps it for 3 s more
+    eventually("the first release is lost", || {
+        world.faults.requests(Verb::Release) == 1 && world.faults.outstanding() == 0
+    });
+    eventually("released by the second", || {
+        world.clock.advance(Duration::from_millis(1));
+        world.faults.requests(Verb::Release) == 2
+    });
     world.assert_clean("nothing is left");
 }

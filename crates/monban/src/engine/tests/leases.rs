@@ -114,6 +114,7 @@ fn a_lease_dies_locally_while_the_store_is_silent() {
         LeaseState::Lost(Loss::Expired),
         "before the store's 9 s are over"
     );
+    eventually("its owner is told", || lost.is_finished());
     assert!(matches!(
         lost.join().unwrap(),
         Error::Lost {
@@ -304,5 +305,42 @@ fn the_futures_can_be_spawned_on_a_runtime_of_many_threads() {
         runtime.block_on(task).unwrap().unwrap();
     }
     assert_eq!(total.load(std::sync::atomic::Ordering::Relaxed), 32);
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_renewal_counts_from_before_it_was_sent() {
+    let world = World::new();
+    let mutex = world.remote.mutex("k").unwrap();
+    let mutex = mutex.with(Options::new().ttl(secs(30))).unwrap();
+    let lease = mutex.lock().wait().unwrap();
+    world.faults.pause();
+    world.clock.advance(secs(10));
+    eventually("asked", || world.faults.requests(Verb::Renew) == 1);
+    world.clock.advance(secs(9));
+    world.faults.resume();
+    eventually("answered", || lease.remaining().unwrap() > secs(15));
+    assert!(
+        lease.remaining().unwrap() <= secs(21),
+        "a request may have been executed when it was sent, 9 s ago: {:?}",
+        lease.remaining()
+    );
+}
+
+#[test]
+fn the_release_of_one_lease_leaves_the_others_watched() {
+    let world = World::new();
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    let lock = |key: &&str| world.remote.mutex(*key).unwrap().lock().wait().unwrap();
+    let mut leases: Vec<_> = keys.iter().map(lock).collect();
+    // The last takes the place of the first; then it goes too, and must not take another along.
+    block_on(leases.remove(0).release()).unwrap();
+    block_on(leases.remove(4).release()).unwrap();
+    assert_eq!(world.remote.residue().1, leases.len());
+    world.clock.advance(secs(11));
+    for lease in &leases {
+        eventually("renewed", || lease.remaining().unwrap() > secs(25));
+    }
+    drop(leases);
     world.assert_clean("nothing is left");
 }

@@ -4,6 +4,7 @@ mod cancel;
 mod endings;
 mod faults;
 mod leases;
+mod sim;
 mod waiting;
 
 use std::future::Future;
@@ -47,6 +48,18 @@ impl World {
 
     fn both(&self) -> [&Locks; 2] {
         [&self.local, &self.remote]
+    }
+
+    /// Waits until something holds while little time passes on the clock: much less than a TTL, after which what
+    /// nobody gave back is free all the same.
+    fn soon(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        let end = self.clock.now().after(secs(10));
+        eventually(what, || {
+            if self.clock.now() < end {
+                self.clock.advance(Duration::from_millis(20));
+            }
+            holds()
+        });
     }
 
     /// Nothing is left in store, gate and schedule.

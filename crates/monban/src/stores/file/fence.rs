@@ -241,6 +241,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::fuzz;
 
     fn boot(digit: &str) -> Boot {
         Boot::parse(&digit.repeat(Boot::LEN)).unwrap()
@@ -280,6 +281,30 @@ mod tests {
         let (_, sync) = count(9, 10).step(&boot("a"), 0).unwrap();
         assert!(!sync);
         assert_eq!(count(i64::MAX, i64::MAX).step(&boot("a"), 0), None);
+    }
+
+    #[test]
+    fn no_accident_to_the_counter_is_taken_for_a_count() {
+        fuzz(|dice| {
+            let number = |dice: &mut crate::dice::Dice| {
+                let digits = dice.below(63);
+                i64::try_from(dice.next() >> 1 >> digits).unwrap()
+            };
+            let last = number(dice);
+            let good = count(last, last.saturating_add(number(dice)));
+            let text = good.encode();
+            assert_eq!(Count::decode(text.as_bytes()), Some(good.clone()));
+            let bytes = dice.mangled(text.as_bytes());
+            if let Some(read) = Count::decode(&bytes) {
+                assert_eq!(read.encode().as_bytes(), bytes, "one spelling only");
+                assert_eq!(read, good, "nobody makes the check by accident");
+            }
+            let wall = number(dice);
+            if let Some((next, _)) = good.step(&boot("a"), wall) {
+                assert!(next.last > good.last && next.ceiling >= next.last);
+                assert!(Count::decode(next.encode().as_bytes()) == Some(next));
+            }
+        });
     }
 
     #[test]

@@ -258,6 +258,7 @@ impl Drop for Door<'_> {
 mod tests {
     use super::*;
     use crate::data::{Key, ProcessId};
+    use crate::dice::fuzz;
 
     #[test]
     fn a_door_that_was_given_up_once_is_not_opened_under_whoever_shuts_it_later() {
@@ -284,6 +285,31 @@ mod tests {
         assert!(!patience::try_take(&other.fd, how, &other.path).unwrap());
         drop(shut);
         assert!(patience::try_take(&other.fd, how, &other.path).unwrap());
+    }
+
+    #[test]
+    fn a_name_that_is_a_place_is_the_name_of_that_place() {
+        fuzz(|dice| {
+            let n = 1 + u32::try_from(dice.below(5)).unwrap();
+            let mode = dice.one(&[Mode::Exclusive, Mode::Shared, Mode::Permits { n, of: 5 }]);
+            let standing = dice.one(&[
+                Standing::Waits,
+                Standing::Holds(None),
+                Standing::Holds(Some(n)),
+            ]);
+            let good = Place {
+                ticket: dice.next(),
+                mode,
+                id: ClaimId::random(ProcessId::random()),
+                standing,
+            };
+            assert_eq!(Place::parse(&good.name()), Some(good.clone()));
+            let name = dice.mangled(good.name().as_bytes());
+            let name = String::from_utf8_lossy(&name);
+            if let Some(place) = Place::parse(&name) {
+                assert_eq!(place.name(), name);
+            }
+        });
     }
 
     #[test]

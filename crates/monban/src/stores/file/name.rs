@@ -112,6 +112,7 @@ pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dice::fuzz;
     use proptest::prelude::*;
 
     fn base(key: impl AsRef<[u8]>) -> String {
@@ -142,6 +143,26 @@ mod tests {
         for odd in ["", "a b", "%2e", "%61", ".a", "%", "%4", "%ZZ"] {
             assert_eq!(meaning(odd), Meaning::Nothing, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_name_means_one_key_at_most_and_stays_in_its_directory() {
+        fuzz(|dice| {
+            let most = dice.one(&[90, 90, 90, Key::MAX_LEN]);
+            let key = dice.bytes(most);
+            let Ok(key) = Key::new(key) else { return };
+            let name = Name::of(&key);
+            assert!(!name.base.contains(['/', '\0']) && !name.base.starts_with('.'));
+            assert!(name.base.len() <= LONGEST && name.lock().len() <= 255);
+            let meant = meaning(&name.base);
+            assert!(meant == Meaning::Key(key) || (name.hashed && meant == Meaning::Hashed));
+            let other = dice.mangled(name.base.as_bytes());
+            let other = String::from_utf8_lossy(&other);
+            if let Meaning::Key(key) = meaning(&other) {
+                assert_eq!(Name::of(&key).base, other);
+            }
+            let _ = decode(&other);
+        });
     }
 
     proptest! {

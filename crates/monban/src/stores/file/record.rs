@@ -208,6 +208,7 @@ impl Content {
 mod tests {
     use super::*;
     use crate::data::ProcessId;
+    use crate::dice::fuzz;
 
     fn record(state: State, key: Option<Key>) -> Record {
         Record {
@@ -251,6 +252,34 @@ mod tests {
         }
         assert_eq!(parse(b""), Content::Empty);
         assert_eq!(parse(b"4711\n"), Content::Foreign);
+    }
+
+    /// Fails closed: what may have been a linger is one, or is refused; it is never taken for a free key.
+    #[test]
+    fn no_accident_to_a_record_frees_a_key_that_lingers() {
+        let here = Boot::read();
+        fuzz(|dice| {
+            let key = dice.bytes(40);
+            let key = Key::new(key).ok().filter(|_| dice.percent(50));
+            let linger = State::Lingering(dice.millis(1_000_000));
+            let state = dice.one(&[State::Free, State::Waiting, State::Held, linger]);
+            let good = record(state, key).encode();
+            let bytes = match dice.below(8) {
+                0 => dice.bytes(300),
+                _ => dice.mangled(good.as_bytes()),
+            };
+            let content = parse(&bytes);
+            if let Content::Record(record) = &content {
+                let again = parse(record.encode().as_bytes());
+                assert_eq!(again, content, "it comes back as it was");
+                let _ = (record.age(&here), record.lingers(&here));
+            }
+            if bytes.starts_with(b"monban1 L") {
+                let refused = content.check(Path::new("x")).is_err();
+                let lingers = matches!(&content, Content::Record(r) if matches!(r.state, State::Lingering(_)));
+                assert!(refused || lingers, "{content:?}");
+            }
+        });
     }
 
     #[test]

@@ -10,11 +10,12 @@ use super::call::{self, Call};
 use super::hub::Hub;
 use super::link::Link;
 use super::value::{self, At};
+use super::watches::Handed;
 use super::{faults, scripts};
-use crate::contract::{Attempt, Busy, Grant, Why};
+use crate::contract::{Attempt, Busy, Grant, Wake, Why};
 use crate::data::{Claim, Error, Fence, IfBusy, Key, Mode, Result};
 use crate::rule::backoff::Jitter;
-use crate::rule::line;
+use crate::rule::{Tick, line};
 
 /// Where the server cannot push, a waiter asks again after this long at most.
 const POLL: Duration = Duration::from_millis(100);
@@ -23,7 +24,13 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
     let mut answers: Vec<Option<Result<Attempt>>> = claims.iter().map(|_| None).collect();
     let mut fresh = vec![false; claims.len()];
     let mut sent = Vec::with_capacity(claims.len());
+    let now = hub.clock.now();
     for (at, claim) in claims.iter().enumerate() {
+        if let Some((handed, left)) = hub.watches.handed(claim, now) {
+            let lost = hub.watches.hold(claim.id);
+            answers[at] = Some(Ok(granted(claim, handed, left, lost)));
+            continue;
+        }
         match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
             Ok(new) => {
                 sent.push(at);
@@ -33,7 +40,7 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
         }
     }
     if !sent.is_empty() {
-        for (at, answer) in sent.iter().zip(ask(hub, claims, &sent).await) {
+        for (at, answer) in sent.iter().zip(ask(hub, claims, &sent, now).await) {
             if answer.is_err() && fresh[*at] {
                 hub.watches.forget(&claims[*at].id);
             }
@@ -75,8 +82,8 @@ fn command(claims: &[&Claim]) -> Cmd {
     batch.command()
 }
 
-/// Asks for the claims that stand at these places; the answers in the same order.
-async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize]) -> Vec<Result<Attempt>> {
+/// Asks for the claims that stand at these places, at `now`; the answers in the same order.
+async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize], now: Tick) -> Vec<Result<Attempt>> {
     let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
     let link = match hearing(hub, &of(sent)).await {
         Ok(link) => link,
@@ -98,22 +105,25 @@ async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize]) -> Vec<Result<Attempt>
     }
     let judged = sent.iter().zip(replies);
     judged
-        .map(|(at, reply)| reply.and_then(|reply| judge(hub, &link, &claims[*at], reply)))
+        .map(|(at, reply)| reply.and_then(|reply| judge(hub, &link, (&claims[*at], now), reply)))
         .collect()
 }
 
 /// A connection that hears what is published to these claims.
 async fn hearing(hub: &Hub, claims: &[&Claim]) -> Result<Arc<Link>> {
     let link = hub.link().await?;
-    for claim in claims {
-        link.hear(claim.id.process()).await?;
+    let mut heard = None;
+    for process in claims.iter().map(|claim| claim.id.process()) {
+        if heard.replace(process) != Some(process) {
+            link.hear(process).await?;
+        }
     }
     Ok(link)
 }
 
 /// One answer of the script.
 enum Reply {
-    Granted { number: i64, seat: i64 },
+    Granted(Handed),
     Busy(InTheWay),
     Clash { there: i64 },
     OtherMode,
@@ -133,7 +143,7 @@ fn read_all(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
     match value {
         Value::Int(fence) => (fence..)
             .take(count)
-            .map(|number| Ok(Reply::Granted { number, seat: -1 }))
+            .map(|number| Ok(Reply::Granted(Handed { number, seat: -1 })))
             .collect(),
         Value::Array(replies) if replies.len() == count => replies
             .into_iter()
@@ -155,10 +165,10 @@ fn read(reply: Value) -> Option<Reply> {
     let mut parts = parts.into_iter();
     let mut next = || parts.next();
     match value::int(next()?)? {
-        1 => Some(Reply::Granted {
+        1 => Some(Reply::Granted(Handed {
             number: value::int(next()?)?,
             seat: value::int(next()?)?,
-        }),
+        })),
         0 => {
             let (ahead, head) = (value::int(next()?)?, value::int(next()?)? == 1);
             let (held, there) = (value::int(next()?)? == 1, value::bytes(next()?)?);
@@ -179,27 +189,34 @@ fn read(reply: Value) -> Option<Reply> {
     }
 }
 
-fn judge(hub: &Hub, link: &Link, claim: &Claim, reply: Reply) -> Result<Attempt> {
+fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -> Result<Attempt> {
     match reply {
-        Reply::Granted { number, seat } => Ok(Attempt::Granted(Grant {
-            fence: (claim.mode != Mode::Shared)
-                .then(|| Fence::new(number))
-                .flatten(),
-            seat: u32::try_from(seat).ok(),
-            ttl: Some(claim.ttl),
-            lost: if link.pushes {
-                hub.watches.hold(claim.id)
-            } else {
-                None
-            },
-        })),
-        Reply::Busy(way) => Ok(Attempt::Busy(busy(hub, link, claim, &way))),
+        Reply::Granted(handed) => {
+            let lost = link.pushes.then(|| hub.watches.hold(claim.id)).flatten();
+            Ok(granted(claim, handed, claim.ttl, lost))
+        }
+        Reply::Busy(way) => {
+            if claim.if_busy == IfBusy::Queue {
+                hub.watches.in_line(&claim.id, asked.after(claim.ttl));
+            }
+            Ok(Attempt::Busy(busy(hub, link, claim, &way)))
+        }
         Reply::Clash { there } => {
             hub.watches.forget(&claim.id);
             Err(clash(&claim.key, claim.mode, there))
         }
         Reply::OtherMode => Err(super::watches::another_mode(&claim.key)),
     }
+}
+
+fn granted(claim: &Claim, handed: Handed, ttl: Duration, lost: Option<Wake>) -> Attempt {
+    let fenced = claim.mode != Mode::Shared;
+    Attempt::Granted(Grant {
+        fence: fenced.then(|| Fence::new(handed.number)).flatten(),
+        seat: u32::try_from(handed.seat).ok(),
+        ttl: Some(ttl),
+        lost,
+    })
 }
 
 fn clash(key: &Key, asked: Mode, there: i64) -> Error {

@@ -35,9 +35,9 @@ if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2)) == 0 then
     if step == 4 then tail, ttl = ARGV[at + 1], ARGV[at + 2] end
     local value = ARGV[at] .. format('%.0f', fence + first - 1) .. tail
     if not call('SET', KEYS[first + 1], value, 'PX', ttl, 'NX') then break end
-    reply[first] = { 1, fence + first - 1, -1 }
     first = first + 1
     at = at + step
   end
   if first > total then return fence end
+  for claim = 1, first - 1 do reply[claim] = { 1, fence + claim - 1, -1 } end
 end

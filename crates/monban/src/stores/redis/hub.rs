@@ -14,11 +14,11 @@ use super::scripts::Script;
 use super::server::Time;
 use super::watches::{Look, Watches};
 use crate::data::{Error, Result};
-use crate::rule::backoff;
+use crate::rule::{Clock, backoff};
 
 /// How often keys are looked at that are to be watched soon: a hold of less than one tick is never watched, one of two
 /// always.
-const TICK: Duration = Duration::from_micros(1_500);
+const TICK: Duration = Duration::from_millis(2);
 /// Keys read in one command.
 const LOOKS: usize = 256;
 /// The pause after a read that failed.
@@ -30,6 +30,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Hub {
     pub(super) address: Address,
     pub(super) watches: Arc<Watches>,
+    pub(super) clock: Clock,
     state: watch::Sender<State>,
 }
 
@@ -45,6 +46,7 @@ impl Hub {
         Self {
             address,
             watches: Arc::default(),
+            clock: Clock::system(),
             state: watch::Sender::new(down),
         }
     }

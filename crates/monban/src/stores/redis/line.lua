@@ -203,9 +203,17 @@ end
 
 -- Lets time pass: the dead leave, and heads that fit now are granted. A grant to the head of the line is a hand-over
 -- of state: the key is never free in between. The value at the key; whether more is left to do.
+-- A message of a grant brings its fence and its seat, so that it need not be asked for; one without them means: ask.
 -- `mine` is told by the answer, not by a message; `was` is the head before anything was taken out.
 local function settle(counter, key, order, expiry, mine, was)
   local value = read(key)
+  if value and kind(value) ~= 'mb1m:' and was then
+    -- Mostly there is nothing to do: one holds, nobody has died, the head is the same, the sets agree.
+    local first = redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')
+    local dies = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
+    if first[1] == was and tonumber(first[2]) > WAITERS and dies and tonumber(dies) > now
+      and redis.call('ZCARD', order) == redis.call('ZCARD', expiry) then return value, false end
+  end
   if redis.call('EXISTS', order, expiry) == 0 then return value, false end
   was = was or head(order)
   local members = redis.call('ZCARD', order) - redis.call('ZCOUNT', order, 0, WAITERS)
@@ -221,7 +229,7 @@ local function settle(counter, key, order, expiry, mine, was)
     end
     more = more or #void == CAP
   end
-  local rounds = 0
+  local rounds, told = 0, {}
   local next = head(order)
   while next and not more do
     local dies = tonumber(redis.call('ZSCORE', expiry, next) or '0')
@@ -230,8 +238,9 @@ local function settle(counter, key, order, expiry, mine, was)
     else
       local k, n, of = parts(next)
       if not fits(value, k, n, of) then break end
-      value = grant(counter, key, order, expiry, value, next, dies - now)
-      if next ~= mine then tell('g', next) end
+      local fence, place
+      value, fence, place = grant(counter, key, order, expiry, value, next, dies - now)
+      if next ~= mine then told[#told + 1] = { next, ':' .. text(fence) .. ':' .. text(place) } end
     end
     rounds = rounds + 1
     more = rounds == CAP
@@ -241,6 +250,8 @@ local function settle(counter, key, order, expiry, mine, was)
     -- A new head: it watches the key from now on. Any head goes on with the work that was left over.
     if more then tell('g', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
   end
+  -- Last, since the server writes to its clients in the reverse order, and these are the ones in a hurry.
+  for _, one in ipairs(told) do tell('g', one[1], one[2]) end
   tidy(order, expiry)
   return value, more
 end

@@ -1,26 +1,34 @@
 //! Who is to be woken by what the server pushes.
 //!
-//! Three kinds of push arrive. A message to this process: a claim was granted (`g`), became the head of its line
-//! (`h`, with the ms until the key expires), or was freed by hand (`l`). An invalidation: a watched key changed; it is
+//! Three kinds of push arrive. A message to this process: a claim was granted (`g`, with its fence and seat), became the
+//! head of its line (`h`, with the ms until the key expires), or was freed by hand (`l`). An invalidation: a watched key changed; it is
 //! read again, and only a change of owner wakes anybody, since every renewal is a change too. And the end of the
 //! connection: whoever waits asks again, what is held is read again.
 //!
 //! Only holders, and waiters at the head of a line, watch their key; and only once they have been at it for a
-//! moment, since most holds are over by then and would have been watched for nothing.
+//! moment, since most holds are over by then and would have been watched for nothing. Who becomes the head by a hand-over
+//! is in less of a hurry: monban holds the key, and tells when it is done; the watch is for a foreign deletion alone.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+mod signal;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+
+use signal::{Signal, lock, wake_after};
 
 use crate::contract::Wake;
 use crate::data::{Claim, ClaimId, Error, IfBusy, Key, Mode, ProcessId, Result};
+use crate::rule::Tick;
 
 /// Values longer than this are told apart by their beginning.
 pub(super) const SEEN: usize = 400;
+
+/// Ticks until a claim watches its key that became the head by a hand-over.
+const PATIENT: usize = 5;
 
 /// The claims that this store knows of, and what they wait for.
 #[derive(Default)]
@@ -41,6 +49,8 @@ struct Inner {
     new: Vec<ClaimId>,
     old: Vec<ClaimId>,
     now: Vec<ClaimId>,
+    /// Heads to be watched if they still wait then: one list for each tick.
+    heads: VecDeque<Vec<ClaimId>>,
 }
 
 struct Known {
@@ -52,6 +62,28 @@ struct Known {
     passing: bool,
     /// It holds, and did not when its key was read last. A holder is told once: only what is read twice is told.
     doubted: bool,
+    /// Until when its place in the line lives at least, as the server was last heard to confirm.
+    lives: Option<Tick>,
+    /// What it was granted when its turn came.
+    handed: Option<Handed>,
+}
+
+/// A grant that came by a message: its number (a fence, except for shares) and its seat, or -1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handed {
+    pub(super) number: i64,
+    pub(super) seat: i64,
+}
+
+impl Handed {
+    /// Reads `:<number>:<seat>`.
+    fn read(text: &str) -> Option<Self> {
+        let (number, seat) = text.strip_prefix(':')?.split_once(':')?;
+        Some(Self {
+            number: number.parse().ok()?,
+            seat: seat.parse().ok()?,
+        })
+    }
 }
 
 #[derive(Clone)]
@@ -62,21 +94,6 @@ enum Role {
         seen: Option<Box<[u8]>>,
     },
     Holding,
-}
-
-/// Wakes one future, now or when it is polled.
-#[derive(Default)]
-struct Signal {
-    notify: Notify,
-    timer: Mutex<Option<AbortHandle>>,
-}
-
-impl Drop for Signal {
-    fn drop(&mut self) {
-        if let Some(timer) = lock(&self.timer).take() {
-            timer.abort();
-        }
-    }
 }
 
 /// A key to be watched, and what to make of its value.
@@ -111,6 +128,8 @@ impl Watches {
             signal: Some(Arc::default()),
             passing: false,
             doubted: false,
+            lives: None,
+            handed: None,
         };
         inner.claims.insert(claim.id, known);
         Ok(true)
@@ -121,11 +140,31 @@ impl Watches {
         let mut inner = self.lock();
         let known = inner.claims.get_mut(&id)?;
         known.role = Role::Holding;
+        known.handed = None;
         let signal = Arc::new(Signal::default());
         known.signal = Some(Arc::clone(&signal));
         inner.new.push(id);
         self.some.notify_one();
         Some(self.listen(id, signal))
+    }
+
+    /// The claim is in line, and lives there at least until this instant.
+    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick) {
+        if let Some(known) = self.lock().claims.get_mut(id) {
+            known.lives = Some(lives);
+        }
+    }
+
+    /// What a claim was granted by a message, once, and for how long from `now` on: counted from before the request
+    /// that joined the line, or stayed in it, was sent, as every TTL is. Nothing if less than half of its TTL is left:
+    /// then it is better asked for, which renews it.
+    pub(super) fn handed(&self, claim: &Claim, now: Tick) -> Option<(Handed, Duration)> {
+        let mut inner = self.lock();
+        let known = inner.claims.get_mut(&claim.id)?;
+        let handed = known.handed.take()?;
+        let left = known.lives?.since(now);
+        let same = known.mode == claim.mode && known.key == claim.key;
+        (same && left >= claim.ttl / 2).then_some((handed, left.min(claim.ttl)))
     }
 
     /// The claim waits; the future is ready when it is worth asking again. The head of a line watches its key; where
@@ -212,6 +251,7 @@ impl Watches {
         if ticked {
             ids.append(&mut inner.old);
             inner.old = std::mem::take(&mut inner.new);
+            ids.append(&mut inner.heads_due());
         }
         ids.into_iter().filter_map(|id| inner.look(id)).collect()
     }
@@ -219,7 +259,8 @@ impl Watches {
     /// Whether nothing is left to be watched.
     pub(super) fn idle(&self) -> bool {
         let inner = self.lock();
-        inner.new.is_empty() && inner.old.is_empty() && inner.now.is_empty()
+        let empty = |ids: &Vec<ClaimId>| ids.is_empty();
+        [&inner.new, &inner.old, &inner.now].into_iter().all(empty) && inner.heads.iter().all(empty)
     }
 
     /// These could not be read: again, later.
@@ -317,15 +358,19 @@ impl Watches {
             ("h", Some(signal)) if waiting => {
                 wake_after(signal, text.get(50..).and_then(|ms| ms.parse().ok()));
                 known.role = Role::Waiting { seen: None };
-                inner.new.push(id);
+                inner.head(id);
                 self.some.notify_one();
             }
             ("g", Some(signal)) if waiting => {
                 signal.notify.notify_one();
+                known.handed = text.get(49..).and_then(Handed::read);
                 // It asks at once: that the key changed hands is no news.
                 inner.unwatch(&key, &id);
             }
-            ("l", Some(signal)) => signal.notify.notify_one(),
+            ("l", Some(signal)) => {
+                signal.notify.notify_one();
+                known.handed = None;
+            }
             _ => {}
         }
     }
@@ -355,6 +400,24 @@ impl Watches {
 }
 
 impl Inner {
+    /// A claim became the head by a hand-over.
+    fn head(&mut self, id: ClaimId) {
+        self.heads.resize_with(PATIENT, Vec::new);
+        if let Some(last) = self.heads.back_mut() {
+            last.push(id);
+        }
+    }
+
+    /// The heads for whom another tick was the last, as far as they still wait.
+    fn heads_due(&mut self) -> Vec<ClaimId> {
+        let mut due = self.heads.pop_front().unwrap_or_default();
+        due.retain(|id| {
+            let known = self.claims.get(id);
+            known.is_some_and(|known| matches!(known.role, Role::Waiting { .. }))
+        });
+        due
+    }
+
     /// Notes that a claim's key is watched from now on.
     fn look(&mut self, id: ClaimId) -> Option<Look> {
         let known = self.claims.get(&id)?;
@@ -379,7 +442,8 @@ impl Inner {
 
     /// Wakes who waits, reads again what is held.
     fn everybody(&mut self) {
-        for (id, known) in &self.claims {
+        for (id, known) in &mut self.claims {
+            known.handed = None; // what was granted before may be gone
             match (&known.role, &known.signal) {
                 (Role::Waiting { .. }, Some(signal)) => signal.notify.notify_one(),
                 (Role::Holding, Some(_)) => self.now.push(*id),
@@ -401,23 +465,6 @@ impl Drop for Listener {
         if let Some(watches) = self.watches.upgrade() {
             watches.mute(&self.id, &self.signal);
         }
-    }
-}
-
-/// Wakes when the key expires, which no server tells dependably.
-fn wake_after(signal: &Arc<Signal>, millis: Option<i64>) {
-    let Some(millis) = millis.and_then(|ms| u64::try_from(ms).ok()) else {
-        return; // the key never expires, or is not there
-    };
-    let weak = Arc::downgrade(signal);
-    let sleeper = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(millis + 1)).await;
-        if let Some(signal) = weak.upgrade() {
-            signal.notify.notify_one();
-        }
-    });
-    if let Some(before) = lock(&signal.timer).replace(sleeper.abort_handle()) {
-        before.abort();
     }
 }
 
@@ -445,146 +492,5 @@ pub(super) fn another_mode(key: &Key) -> Error {
     Error::mismatch(key, "this claim asked in another mode before")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::Claimant;
-
-    fn claim(key: &str) -> Claim {
-        Claim {
-            key: Key::new(key).unwrap(),
-            id: ClaimId::random(ProcessId::random()),
-            mode: Mode::Exclusive,
-            ttl: Duration::from_secs(1),
-            if_busy: IfBusy::Queue,
-            claimant: Claimant::new("host", 1, ""),
-        }
-    }
-
-    fn told(watches: &Arc<Watches>, message: &str) {
-        let data = vec![Value::Nil, Value::BulkString(message.as_bytes().to_vec())];
-        watches.pushed(&PushInfo {
-            kind: PushKind::Message,
-            data,
-        });
-    }
-
-    async fn is_ready(wake: Wake) -> bool {
-        tokio::time::timeout(Duration::from_millis(1), wake)
-            .await
-            .is_ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_kept_of_claims_that_are_gone() {
-        let watches = Arc::new(Watches::default());
-        let claims: Vec<Claim> = (0..100).map(|at| claim(&format!("k{at}"))).collect();
-        let mut wakes = Vec::new();
-        for (at, claim) in claims.iter().enumerate() {
-            watches.ask(claim).unwrap();
-            wakes.extend(match at % 3 {
-                0 => watches.hold(claim.id),
-                1 => watches.wait(claim.id, true, None, None),
-                _ => {
-                    watches.pass(&claim.id);
-                    watches.wait(claim.id, true, None, None)
-                }
-            });
-        }
-        assert_eq!(watches.take(true).len(), 0, "not before a whole tick");
-        assert_eq!(watches.take(true).len(), 100);
-        assert_eq!(watches.counts(), (100, 100));
-        drop(wakes);
-        assert_eq!(
-            watches.counts(),
-            (67, 0),
-            "the refused are forgotten with their future"
-        );
-        claims.iter().for_each(|claim| watches.forget(&claim.id));
-        assert_eq!(watches.counts(), (0, 0));
-        assert!(watches.idle());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_comes_before_the_answer_is_not_lost() {
-        let watches = Arc::new(Watches::default());
-        let claim = claim("k");
-        watches.ask(&claim).unwrap();
-        told(&watches, &format!("g{}", claim.id));
-        assert!(is_ready(watches.wait(claim.id, false, Some(b"x"), None).unwrap()).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
-        let watches = Arc::new(Watches::default());
-        let claim = claim("k");
-        watches.ask(&claim).unwrap();
-        let mut wake = watches.wait(claim.id, false, Some(b"first"), None).unwrap();
-        told(&watches, &format!("h{}:500", claim.id));
-        watches.read(&claim.id, Some(b"second"));
-        assert!(
-            tokio::time::timeout(Duration::from_millis(499), &mut wake)
-                .await
-                .is_err()
-        );
-        assert!(
-            tokio::time::timeout(Duration::from_millis(10), wake)
-                .await
-                .is_ok()
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loss_is_told_when_it_is_read_twice_in_a_row() {
-        let watches = Arc::new(Watches::default());
-        let claim = claim("k");
-        watches.ask(&claim).unwrap();
-        let mut lost = watches.hold(claim.id).unwrap();
-        let held = format!("mb1x:{}:1:", claim.id);
-        for value in [None, Some(held.as_bytes()), Some(b"x".as_slice())] {
-            watches.read(&claim.id, value);
-            let early = tokio::time::timeout(Duration::from_millis(1), &mut lost);
-            assert!(early.await.is_err(), "told at once");
-        }
-        assert_eq!(watches.take(false).len(), 2, "each doubt is looked into");
-        watches.read(&claim.id, None);
-        assert!(is_ready(lost).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_claims_that_are_new_or_outside_the_line_are_forgotten_if_refused() {
-        let watches = Arc::new(Watches::default());
-        let mut claim = claim("k");
-        assert!(watches.ask(&claim).unwrap());
-        assert!(!watches.ask(&claim).unwrap(), "in line");
-        claim.if_busy = IfBusy::Leave;
-        assert!(watches.ask(&claim).unwrap());
-        let _lost = watches.hold(claim.id);
-        assert!(!watches.ask(&claim).unwrap(), "holding");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn messages_that_are_no_messages_do_no_harm() {
-        let watches = Arc::new(Watches::default());
-        let claim = claim("k");
-        watches.ask(&claim).unwrap();
-        let wake = watches.wait(claim.id, false, None, None).unwrap();
-        let id = claim.id;
-        for odd in [
-            String::new(),
-            "g".into(),
-            "\u{e9}".into(),
-            format!("g{}", &id.to_string()[1..]),
-            format!("x{id}"),
-            format!("h{id}"),
-            format!("h{id}:x"),
-        ] {
-            told(&watches, &odd);
-        }
-        assert!(!is_ready(wake).await);
-    }
-}
+mod tests;

@@ -1,120 +1,14 @@
-//! Every face over every store, with two connections and in real time: memory, files, and a real Redis.
+//! What each face does, with two connections.
 
-// Also outside of functions marked as tests.
-#![allow(clippy::unwrap_used)]
+use std::thread;
+use std::time::Instant;
 
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
-
-use monban::contract::{Attempt, Store};
+use monban::contract::Attempt;
 use monban::data::{Claim, IfBusy, Mode, ProcessId};
 use monban::testing::Witness;
 use monban::{ClaimId, Claimant, Error, Key, Locks, Options, Outcome, Owner, block_on};
 
-/// What a face is tested over.
-struct Place {
-    one: Locks,
-    two: Locks,
-    /// Puts claims in the line that nobody renews; `None` where only a process can have a claim.
-    store: Option<Box<dyn Store>>,
-    /// Keeps what the store lives in.
-    _keeper: Box<dyn std::any::Any>,
-}
-
-fn memory() -> Place {
-    let store = monban::stores::memory::MemoryStore::new(monban::testing::Clock::system());
-    let open = || {
-        let store = store.clone();
-        Locks::builder()
-            .open_local(std::sync::Arc::new(store))
-            .unwrap()
-    };
-    Place {
-        one: open(),
-        two: open(),
-        store: Some(Box::new(store.clone())),
-        _keeper: Box::new(()),
-    }
-}
-
-fn file() -> Place {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("file:{}/locks", directory.path().display());
-    let connect = || block_on(Locks::connect(&url)).unwrap();
-    Place {
-        one: connect(),
-        two: connect(),
-        store: None,
-        _keeper: Box::new(directory),
-    }
-}
-
-#[cfg(feature = "redis")]
-fn redis() -> Place {
-    use monban_testkit::{RedisOptions, RedisServer};
-    let server = RedisServer::start(RedisOptions::new()).unwrap();
-    let connect = || block_on(Locks::connect(&server.url())).unwrap();
-    Place {
-        one: connect(),
-        two: connect(),
-        store: Some(Box::new(
-            monban::stores::redis::RedisStore::new(&server.url()).unwrap(),
-        )),
-        _keeper: Box::new(server),
-    }
-}
-
-macro_rules! over {
-    ($place:ident, $skipped:expr; $($face:ident)*) => {
-        mod $place {
-            $(#[test]
-            fn $face() {
-                if $skipped { return; }
-                super::$face(&super::$place());
-            })*
-        }
-    };
-}
-
-macro_rules! over_every_store {
-    ($($face:ident)*) => {
-        // Over files only a process can hold, and its death frees the key: tests/file_processes.rs.
-        over! { file, false; $($face)* }
-        over! { memory, false; $($face)* a_killed_holder_is_outlived_by_every_face }
-        #[cfg(feature = "redis")]
-        over! { redis, monban_testkit::service::skipped("redis"); $($face)* a_killed_holder_is_outlived_by_every_face }
-    };
-}
-
-over_every_store! {
-    a_mutex_has_one_holder
-    a_rwlock_has_readers_or_a_writer
-    a_semaphore_seats_its_holders
-    all_of_takes_all_or_none
-    an_interval_is_kept
-    an_election_has_one_leader_and_tells
-    an_owner_takes_again
-    a_lease_that_is_freed_by_hand_is_lost
-}
-
-const MS: Duration = Duration::from_millis(1);
-
-fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    thread::spawn(move || block_on(future))
-}
-
-#[track_caller]
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let patience = Instant::now() + 20_000 * MS;
-    while !holds() {
-        assert!(Instant::now() < patience, "this did not come about: {what}");
-        thread::sleep(5 * MS);
-    }
-}
-
-fn in_line(locks: &Locks, key: &str) -> usize {
-    block_on(locks.inspect(key)).unwrap().len()
-}
+use crate::place::{MS, Place, eventually, in_line, spawn};
 
 /// Runs rounds of `enter` on four threads, two of each connection.
 fn contend(place: &Place, most: usize, enter: impl Fn(&Locks, &Witness) + Sync) {
@@ -129,7 +23,7 @@ fn contend(place: &Place, most: usize, enter: impl Fn(&Locks, &Witness) + Sync) 
     assert_eq!(witness.entered(), 40);
 }
 
-fn a_mutex_has_one_holder(place: &Place) {
+pub(crate) fn a_mutex_has_one_holder(place: &Place) {
     contend(place, 1, |locks, witness| {
         let lease = locks.mutex("k").unwrap().lock().wait().unwrap();
         drop(witness.enter("a holder", lease.fence().ok()));
@@ -144,7 +38,7 @@ fn a_mutex_has_one_holder(place: &Place) {
     block_on(there.lock().within(5_000 * MS).wait().unwrap().release()).unwrap();
 }
 
-fn a_rwlock_has_readers_or_a_writer(place: &Place) {
+pub(crate) fn a_rwlock_has_readers_or_a_writer(place: &Place) {
     let (here, there) = (
         place.one.rwlock("k").unwrap(),
         place.two.rwlock("k").unwrap(),
@@ -166,7 +60,7 @@ fn a_rwlock_has_readers_or_a_writer(place: &Place) {
     block_on(writer.release()).unwrap();
 }
 
-fn a_semaphore_seats_its_holders(place: &Place) {
+pub(crate) fn a_semaphore_seats_its_holders(place: &Place) {
     contend(place, 2, |locks, witness| {
         let permit = locks
             .semaphore("k", 2)
@@ -201,7 +95,7 @@ fn a_semaphore_seats_its_holders(place: &Place) {
     block_on(second.release()).unwrap();
 }
 
-fn all_of_takes_all_or_none(place: &Place) {
+pub(crate) fn all_of_takes_all_or_none(place: &Place) {
     let orders = std::sync::Mutex::new([["a", "b", "c"], ["c", "b", "a"]].into_iter().cycle());
     contend(place, 1, |locks, witness| {
         let order = orders.lock().unwrap().next().unwrap();
@@ -228,7 +122,7 @@ fn all_of_takes_all_or_none(place: &Place) {
     block_on(set.release()).unwrap();
 }
 
-fn an_interval_is_kept(place: &Place) {
+pub(crate) fn an_interval_is_kept(place: &Place) {
     let every = 1_500 * MS;
     let (here, there) = (place.one.once("k").unwrap(), place.two.once("k").unwrap());
     let (here, there) = (here.every(every).unwrap(), there.every(every).unwrap());
@@ -253,7 +147,7 @@ fn an_interval_is_kept(place: &Place) {
     assert!(began.elapsed() >= every - 20 * MS, "{:?}", began.elapsed());
 }
 
-fn an_election_has_one_leader_and_tells(place: &Place) {
+pub(crate) fn an_election_has_one_leader_and_tells(place: &Place) {
     let (here, there) = (
         place.one.election("k").unwrap(),
         place.two.election("k").unwrap(),
@@ -279,7 +173,7 @@ fn an_election_has_one_leader_and_tells(place: &Place) {
     block_on(block_on(there.campaign()).unwrap().resign()).unwrap();
 }
 
-fn an_owner_takes_again(place: &Place) {
+pub(crate) fn an_owner_takes_again(place: &Place) {
     let mutex = place.one.mutex("k").unwrap();
     let owner = Owner::new();
     let outer = block_on(owner.lock(&mutex)).unwrap();
@@ -292,7 +186,7 @@ fn an_owner_takes_again(place: &Place) {
     block_on(there.lock().within(5_000 * MS).wait().unwrap().release()).unwrap();
 }
 
-fn a_killed_holder_is_outlived_by_every_face(place: &Place) {
+pub(crate) fn a_killed_holder_is_outlived_by_every_face(place: &Place) {
     let store = place
         .store
         .as_ref()
@@ -352,7 +246,7 @@ fn a_killed_holder_is_outlived_by_every_face(place: &Place) {
     in_time(killed);
 }
 
-fn a_lease_that_is_freed_by_hand_is_lost(place: &Place) {
+pub(crate) fn a_lease_that_is_freed_by_hand_is_lost(place: &Place) {
     let set = place.one.all_of(["a", "b"]).unwrap().lock().wait().unwrap();
     let entry = block_on(place.two.inspect("b")).unwrap().remove(0);
     if !place.two.guarantees().release_by_hand {

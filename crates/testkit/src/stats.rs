@@ -1,7 +1,8 @@
-//! Order statistics, and a small generator for the order of turns.
+//! For benchmarks: order statistics, and a small generator for the order of turns.
 
 /// The value below which this share of the sample lies (nearest rank); not a number if there is none.
-pub(crate) fn quantile(sample: &[f64], share: f64) -> f64 {
+#[must_use]
+pub fn quantile(sample: &[f64], share: f64) -> f64 {
     let mut sorted = sample.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let Some(last) = sorted.len().checked_sub(1) else {
@@ -16,12 +17,15 @@ pub(crate) fn quantile(sample: &[f64], share: f64) -> f64 {
     sorted[place.min(last)]
 }
 
-pub(crate) fn mean(sample: &[f64]) -> f64 {
+/// The mean; not a number if there is no sample.
+#[must_use]
+pub fn mean(sample: &[f64]) -> f64 {
     sample.iter().sum::<f64>() / sample.len() as f64
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): enough to shuffle turns reproducibly.
-pub(crate) struct Turns(pub(crate) u64);
+#[derive(Clone, Debug)]
+pub struct Turns(pub u64);
 
 impl Turns {
     fn next(&mut self) -> u64 {
@@ -33,7 +37,7 @@ impl Turns {
     }
 
     /// The numbers from 0 to `count`, in a new order each time.
-    pub(crate) fn order(&mut self, count: usize) -> Vec<usize> {
+    pub fn order(&mut self, count: usize) -> Vec<usize> {
         let mut drawn: Vec<(u64, usize)> = (0..count).map(|place| (self.next(), place)).collect();
         drawn.sort_unstable();
         drawn.into_iter().map(|(_, place)| place).collect()

@@ -1,0 +1,140 @@
+//! What `run` and `elect` say on standard error.
+
+use std::time::Duration;
+
+use monban::contract::Why;
+use monban::data::duration_text;
+use monban::{BusyInfo, Key};
+use serde_json::json;
+
+use super::plan::{Kind, Plan};
+use crate::child::Outcome;
+use crate::exit;
+use crate::open::Opened;
+
+/// Says what is in the way, unless nobody wants to hear it; returns the exit code.
+pub(super) fn busy(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> u8 {
+    let code = plan.conflict_exit_code.unwrap_or(exit::BUSY);
+    if !plan.quiet {
+        let fields = json!({
+            "key": key.to_string(),
+            "why": format!("{:?}", busy.why).to_lowercase(),
+            "host": busy.who.as_ref().map(|who| monban::data::printable(who.host())),
+            "pid": busy.who.as_ref().map(monban::Claimant::pid),
+            "ahead": busy.ahead,
+            "held_ms": busy.held_for.map(millis),
+            "free_in_ms": busy.free_in.map(millis),
+            "store": opened.name,
+            "exit": code,
+        });
+        plan.voice()
+            .say("busy", &busy_message(opened, plan, key, busy), fields);
+    }
+    code
+}
+
+fn busy_message(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> String {
+    let details = |known: &mut Vec<String>| {
+        if let Some(d) = busy.held_for {
+            known.push(format!("for {}", duration_text(d)));
+        }
+        format!("{}; store: {}", known.join(", "), opened.name)
+            .trim_start_matches("; ")
+            .to_owned()
+    };
+    let who = busy.who.as_ref().map(ToString::to_string);
+    let mut known: Vec<String> = who.into_iter().collect();
+    match busy.why {
+        Why::Held => {
+            let deed = match plan.kind {
+                Kind::Leader(_) => "leads",
+                _ => "is already running",
+            };
+            format!("Another process {deed} {key} ({})", details(&mut known))
+        }
+        Why::Queued => {
+            let ahead = busy
+                .ahead
+                .map_or_else(String::new, |n| format!("{n} ahead"));
+            known.push(ahead);
+            known.retain(|part| !part.is_empty());
+            format!("Others are waiting for {key} ({})", details(&mut known))
+        }
+        Why::Lingering => {
+            if let Some(left) = busy.free_in {
+                known.push(format!("free in {}", duration_text(left)));
+            }
+            format!("{key} was run and is still kept ({})", details(&mut known))
+        }
+        Why::Foreign => {
+            if let Some(left) = busy.free_in {
+                known.push(format!("expires in {}", duration_text(left)));
+            }
+            format!(
+                "{key} is held by a process that is not monban ({})",
+                details(&mut known)
+            )
+        }
+    }
+}
+
+/// Says that the interval is not over, unless nobody wants to hear it; returns the exit code.
+pub(super) fn not_due(plan: &Plan, busy: &BusyInfo) -> u8 {
+    if !plan.quiet {
+        let due = busy
+            .free_in
+            .map_or_else(String::new, |d| format!(" for {}", duration_text(d)));
+        let last = busy
+            .who
+            .as_ref()
+            .map_or_else(String::new, |who| format!(" (last run by {who})"));
+        let message = format!("{} is not due{due}{last}", plan.key);
+        let fields = json!({ "key": plan.key.to_string(), "due_in_ms": busy.free_in.map(millis) });
+        plan.voice().say("not_due", &message, fields);
+    }
+    0
+}
+
+/// Says what the exit code alone does not tell.
+pub(super) fn end(plan: &Plan, outcome: &Outcome) {
+    let command = monban::data::printable(plan.command[0].as_encoded_bytes());
+    let (event, message) = match outcome {
+        Outcome::Exited(_) | Outcome::Signalled(_) => return,
+        Outcome::Lost => (
+            "lost",
+            format!(
+                "the lease on {} was lost; the command has been ended",
+                plan.key
+            ),
+        ),
+        Outcome::MaxHold => {
+            let limit = plan
+                .guarding
+                .max_hold
+                .map(duration_text)
+                .unwrap_or_default();
+            (
+                "max_hold",
+                format!(
+                    "{} was held for {limit}; the command has been ended",
+                    plan.key
+                ),
+            )
+        }
+        Outcome::NotFound => ("not_found", format!("{command}: there is no such command")),
+        Outcome::NotExecutable(error) => (
+            "not_executable",
+            format!("{command} cannot be executed: {error}"),
+        ),
+        Outcome::Failed(error) => ("error", format!("{command} cannot be run: {error}")),
+    };
+    plan.voice().say(
+        event,
+        &message,
+        json!({ "key": plan.key.to_string(), "exit": outcome.code() }),
+    );
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,112 @@
+//! Leases: got, renewed, given back.
+
+use std::time::Duration;
+
+use super::Core;
+use super::faults::{self, Trouble};
+use super::hub::{Doubt, Tries};
+use super::proto::{LeaseGrantRequest, LeaseRevokeRequest};
+use super::table;
+use crate::data::{Error, Result};
+
+impl Core {
+    /// A lease under which a claim of this TTL lives for the whole of it from now on.
+    pub(super) async fn lease_for(&self, ttl: Duration) -> Result<i64> {
+        if let Some(lease) = self.table.current(ttl)
+            && self.table.is_fresh(lease, ttl)
+        {
+            return Ok(lease);
+        }
+        let within = self.patience(ttl);
+        let got = tokio::time::timeout(within, async {
+            let _alone = self.leasing.lock().await;
+            if let Some(lease) = self.table.current(ttl)
+                && self.freshen(lease, ttl, within).await?
+            {
+                return Ok(lease);
+            }
+            self.grant(ttl, within).await
+        });
+        got.await
+            .unwrap_or_else(|_| Err(faults::silent(&self.hub.address, within)))
+    }
+
+    /// Renews a lease if a claim of this TTL would not live for the whole of it; whether the lease is there.
+    pub(super) async fn keep_fresh(&self, lease: i64, ttl: Duration) -> Result<bool> {
+        if self.table.is_fresh(lease, ttl) {
+            return Ok(true);
+        }
+        let within = self.patience(ttl);
+        let kept = tokio::time::timeout(within, async {
+            let _alone = self.leasing.lock().await;
+            self.freshen(lease, ttl, within).await
+        });
+        kept.await
+            .unwrap_or_else(|_| Err(faults::silent(&self.hub.address, within)))
+    }
+
+    async fn freshen(&self, lease: i64, ttl: Duration, within: Duration) -> Result<bool> {
+        Ok(self.table.is_fresh(lease, ttl) || self.renew_lease(lease, within).await?)
+    }
+
+    /// Renews a lease; `false` if it has ended.
+    pub(super) async fn renew_lease(&self, lease: i64, within: Duration) -> Result<bool> {
+        let sent = self.hub.clock.now();
+        match self.hub.keep_alive(lease, within).await {
+            Ok(Some(seconds)) => {
+                self.table.renewed(lease, seconds, sent);
+                Ok(true)
+            }
+            Ok(None) | Err(Trouble::LeaseGone) => {
+                self.table.ended(lease);
+                Ok(false)
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// A lease that is granted and whose answer is lost has nothing under it, and ends by itself.
+    async fn grant(&self, ttl: Duration, within: Duration) -> Result<i64> {
+        let request = LeaseGrantRequest {
+            ttl: table::lease_seconds(ttl),
+        };
+        let mut sent = self.hub.clock.now();
+        let until = sent.after(within);
+        loop {
+            // One try at a time: its life counts from before it was sent.
+            let asked = self.hub.ask(&request, within, Tries::OneRound).await;
+            match asked {
+                Ok(granted) => {
+                    self.table.granted(ttl, granted.id, granted.ttl, sent);
+                    return Ok(granted.id);
+                }
+                Err(trouble) => {
+                    let error = Error::from(trouble);
+                    sent = self.hub.clock.now();
+                    if !error.is_transient() || sent >= until {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    /// Ends a lease and all that is under it.
+    pub(super) async fn revoke(&self, lease: i64) -> Result<()> {
+        let within = self.hub.address.timeout;
+        let request = LeaseRevokeRequest { id: lease };
+        let mut doubt = Doubt::None;
+        match self
+            .hub
+            .send(&request, within, Tries::OneRound, &mut doubt)
+            .await
+        {
+            Ok(_) | Err(Trouble::LeaseGone) => {
+                self.table.ended(lease);
+                Ok(())
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+}

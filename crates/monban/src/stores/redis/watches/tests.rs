@@ -1,0 +1,202 @@
+//! Wakes, watches and messages, without a server.
+
+use super::*;
+use crate::data::Claimant;
+
+fn claim(key: &str) -> Claim {
+    Claim {
+        key: Key::new(key).unwrap(),
+        id: ClaimId::random(ProcessId::random()),
+        mode: Mode::Exclusive,
+        ttl: Duration::from_secs(1),
+        if_busy: IfBusy::Queue,
+        claimant: Claimant::new("host", 1, ""),
+    }
+}
+
+fn told(watches: &Arc<Watches>, message: &str) {
+    let data = vec![Value::Nil, Value::BulkString(message.as_bytes().to_vec())];
+    watches.pushed(&PushInfo {
+        kind: PushKind::Message,
+        data,
+    });
+}
+
+async fn is_ready(wake: Wake) -> bool {
+    tokio::time::timeout(Duration::from_millis(1), wake)
+        .await
+        .is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_kept_of_claims_that_are_gone() {
+    let watches = Arc::new(Watches::default());
+    let claims: Vec<Claim> = (0..100).map(|at| claim(&format!("k{at}"))).collect();
+    let mut wakes = Vec::new();
+    for (at, claim) in claims.iter().enumerate() {
+        watches.ask(claim).unwrap();
+        wakes.extend(match at % 3 {
+            0 => watches.hold(claim.id),
+            1 => watches.wait(claim.id, true, None, None),
+            _ => {
+                watches.pass(&claim.id);
+                watches.wait(claim.id, true, None, None)
+            }
+        });
+    }
+    assert_eq!(watches.take(true).len(), 0, "not before a whole tick");
+    assert_eq!(watches.take(true).len(), 100);
+    assert_eq!(watches.counts(), (100, 100));
+    drop(wakes);
+    assert_eq!(
+        watches.counts(),
+        (67, 0),
+        "the refused are forgotten with their future"
+    );
+    claims.iter().for_each(|claim| watches.forget(&claim.id));
+    assert_eq!(watches.counts(), (0, 0));
+    assert!(watches.idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_before_the_answer_is_not_lost() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k");
+    watches.ask(&claim).unwrap();
+    told(&watches, &format!("g{}", claim.id));
+    assert!(is_ready(watches.wait(claim.id, false, Some(b"x"), None).unwrap()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k");
+    watches.ask(&claim).unwrap();
+    let mut wake = watches.wait(claim.id, false, Some(b"first"), None).unwrap();
+    told(&watches, &format!("h{}:500", claim.id));
+    watches.read(&claim.id, Some(b"second"));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(499), &mut wake)
+            .await
+            .is_err()
+    );
+    assert!(
+        tokio::time::timeout(Duration::from_millis(10), wake)
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_told_when_it_is_read_twice_in_a_row() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k");
+    watches.ask(&claim).unwrap();
+    let mut lost = watches.hold(claim.id).unwrap();
+    let held = format!("mb1x:{}:1:", claim.id);
+    for value in [None, Some(held.as_bytes()), Some(b"x".as_slice())] {
+        watches.read(&claim.id, value);
+        let early = tokio::time::timeout(Duration::from_millis(1), &mut lost);
+        assert!(early.await.is_err(), "told at once");
+    }
+    assert_eq!(watches.take(false).len(), 2, "each doubt is looked into");
+    watches.read(&claim.id, None);
+    assert!(is_ready(lost).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_claims_that_are_new_or_outside_the_line_are_forgotten_if_refused() {
+    let watches = Arc::new(Watches::default());
+    let mut claim = claim("k");
+    assert!(watches.ask(&claim).unwrap());
+    assert!(!watches.ask(&claim).unwrap(), "in line");
+    claim.if_busy = IfBusy::Leave;
+    assert!(watches.ask(&claim).unwrap());
+    let _lost = watches.hold(claim.id);
+    assert!(!watches.ask(&claim).unwrap(), "holding");
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_no_messages_do_no_harm() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k");
+    watches.ask(&claim).unwrap();
+    let wake = watches.wait(claim.id, false, None, None).unwrap();
+    let id = claim.id;
+    for odd in [
+        String::new(),
+        "g".into(),
+        "\u{e9}".into(),
+        format!("g{}", &id.to_string()[1..]),
+        format!("x{id}"),
+        format!("h{id}"),
+        format!("h{id}:x"),
+    ] {
+        told(&watches, &odd);
+    }
+    assert!(!is_ready(wake).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_by_message_counts_from_the_request_that_joined() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k"); // for a second
+    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
+    watches.ask(&claim).unwrap();
+    let granted = format!("g{}:17:-1", claim.id);
+    told(&watches, &granted);
+    assert_eq!(
+        watches.handed(&claim, at(100)),
+        None,
+        "not known to be in line"
+    );
+    let mut wake = watches.wait(claim.id, false, Some(b"x"), None).unwrap();
+    watches.in_line(&claim.id, at(1_000));
+    told(&watches, &granted);
+    let woken = tokio::time::timeout(Duration::from_millis(1), &mut wake);
+    assert!(woken.await.is_ok());
+    let handed = Handed {
+        number: 17,
+        seat: -1,
+    };
+    let left = Duration::from_millis(600);
+    assert_eq!(watches.handed(&claim, at(400)), Some((handed, left)));
+    assert_eq!(watches.handed(&claim, at(400)), None, "once");
+    told(&watches, &granted);
+    assert_eq!(watches.handed(&claim, at(501)), None, "too little is left");
+    told(&watches, &granted);
+    let mut other = claim.clone();
+    other.mode = Mode::Shared;
+    assert_eq!(watches.handed(&other, at(400)), None, "another mode");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_by_message_is_void_after_what_may_have_ended_it() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k");
+    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
+    watches.ask(&claim).unwrap();
+    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
+    watches.in_line(&claim.id, at(1_000));
+    let granted = format!("g{}:17:2", claim.id);
+    let flushed = PushInfo {
+        kind: PushKind::Invalidate,
+        data: vec![Value::Nil],
+    };
+    let ends: [&dyn Fn(); 4] = [
+        &|| watches.reconnected(),
+        &|| watches.pushed(&flushed),
+        &|| told(&watches, &format!("l{}", claim.id)),
+        &|| told(&watches, &format!("g{}", claim.id)),
+    ];
+    for end in ends {
+        told(&watches, &granted);
+        end();
+        assert_eq!(watches.handed(&claim, at(1)), None);
+    }
+    told(&watches, &granted);
+    let seat = watches
+        .handed(&claim, at(1))
+        .map(|(handed, _)| (handed.number, handed.seat));
+    assert_eq!(seat, Some((17, 2)));
+}

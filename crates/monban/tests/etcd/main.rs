@@ -1,0 +1,12 @@
+//! What the etcd store does beyond the conformance suite: beside others, through faults, and when it is not let in.
+
+#![cfg(feature = "etcd")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
+
+mod access;
+mod client;
+mod cluster;
+mod faults;
+mod line;
+#[path = "../common/proxy.rs"]
+mod proxy;

@@ -1,0 +1,120 @@
+//! What the faces are tested over: memory, files, and one Redis server for all tests.
+
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use monban::contract::Store;
+use monban::{Locks, block_on};
+
+/// A store that nobody else uses, and two connections to it.
+pub(crate) struct Place {
+    pub(crate) one: Locks,
+    pub(crate) two: Locks,
+    /// Puts claims in the line that nobody renews; `None` where only a process can have a claim.
+    pub(crate) store: Option<Box<dyn Store>>,
+    /// For other processes, where there can be any.
+    pub(crate) url: Option<String>,
+    /// Keeps what the store lives in.
+    _keeper: Box<dyn std::any::Any>,
+}
+
+pub(crate) fn memory() -> Place {
+    let store = monban::stores::memory::MemoryStore::new(monban::testing::Clock::system());
+    let open = || {
+        let store = store.clone();
+        Locks::builder()
+            .open_local(std::sync::Arc::new(store))
+            .unwrap()
+    };
+    Place {
+        one: open(),
+        two: open(),
+        store: Some(Box::new(store.clone())),
+        url: None,
+        _keeper: Box::new(()),
+    }
+}
+
+pub(crate) fn file() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("file:{}/locks", directory.path().display());
+    let connect = || block_on(Locks::connect(&url)).unwrap();
+    Place {
+        one: connect(),
+        two: connect(),
+        store: None,
+        url: Some(url),
+        _keeper: Box::new(directory),
+    }
+}
+
+#[cfg(feature = "redis")]
+pub(crate) use over_redis::redis;
+
+#[cfg(feature = "redis")]
+mod over_redis {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use monban::stores::redis::RedisStore;
+    use monban_testkit::{RedisOptions, RedisServer};
+
+    use super::*;
+
+    const DATABASES: &str = "400";
+
+    /// One for all tests. It outlives them, and its guardian ends it with this process.
+    fn server() -> &'static RedisServer {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        SERVER.get_or_init(|| {
+            RedisServer::start(RedisOptions::new().setting("databases", DATABASES)).unwrap()
+        })
+    }
+
+    /// A database of its own.
+    pub(crate) fn redis() -> Place {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let database = NEXT.fetch_add(1, Ordering::Relaxed);
+        let url = format!("{}/{database}", server().url());
+        let connect = || block_on(Locks::connect(&url)).unwrap();
+        Place {
+            one: connect(),
+            two: connect(),
+            store: Some(Box::new(RedisStore::new(&url).unwrap())),
+            url: Some(url),
+            _keeper: Box::new(()),
+        }
+    }
+}
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+
+pub(crate) fn spawn<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    thread::spawn(move || block_on(future))
+}
+
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let patience = Instant::now() + 20_000 * MS;
+    while !holds() {
+        assert!(Instant::now() < patience, "this did not come about: {what}");
+        thread::sleep(5 * MS);
+    }
+}
+
+pub(crate) fn in_line(locks: &Locks, key: &str) -> usize {
+    block_on(locks.inspect(key)).unwrap().len()
+}
+
+impl Place {
+    /// Waits until no claim is left in the store, and neither connection keeps anything.
+    #[track_caller]
+    pub(crate) fn assert_clean(&self, what: &str) {
+        eventually(&format!("{what}: nothing is left"), || {
+            let residue = [self.one.residue(), self.two.residue()];
+            in_line(&self.one, "") == 0 && residue == [(0, 0); 2]
+        });
+    }
+}

@@ -1,0 +1,403 @@
+//! An etcd cluster of one's own, of one member or several, to be killed, stopped and started again.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, wait_until};
+use crate::service;
+
+/// Names the server's program, before `PATH` is looked at.
+pub const SERVER: &str = "MONBAN_ETCD_SERVER";
+
+/// What the server's program may be called.
+pub const PROGRAMS: &[&str] = &["etcd"];
+
+/// Names the program of the command-line client, before `PATH` is looked at.
+pub const CLIENT: &str = "MONBAN_ETCDCTL";
+
+/// How long a cluster may take until it answers.
+const READY: Duration = Duration::from_secs(60);
+
+/// How a cluster is to be started.
+#[derive(Clone, Debug)]
+pub struct EtcdOptions {
+    members: usize,
+    election: Option<Duration>,
+    tls: Option<Tls>,
+    arguments: Vec<String>,
+}
+
+/// Certificates for the clients' side.
+#[derive(Clone, Debug)]
+struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: Option<PathBuf>,
+}
+
+impl EtcdOptions {
+    /// One member, with etcd's own election timeout of a second.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            members: 1,
+            election: None,
+            tls: None,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// So many members.
+    #[must_use]
+    pub fn members(mut self, members: usize) -> Self {
+        self.members = members;
+        self
+    }
+
+    /// Elects another leader after so long without one; heartbeats are ten times as frequent.
+    #[must_use]
+    pub fn election(mut self, timeout: Duration) -> Self {
+        self.election = Some(timeout);
+        self
+    }
+
+    /// Wants TLS of its clients; with an authority also their certificate.
+    #[must_use]
+    pub fn tls(mut self, certificate: &Path, key: &Path, authority: Option<&Path>) -> Self {
+        self.tls = Some(Tls {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            authority: authority.map(Path::to_owned),
+        });
+        self
+    }
+
+    /// Another argument for every member.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+}
+
+impl Default for EtcdOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A cluster on loopback; dropping it kills it and removes its directories.
+#[derive(Debug)]
+pub struct EtcdServer {
+    options: EtcdOptions,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    // Declared before the directory: the server dies first, then its files go.
+    process: Process,
+    client: u16,
+    peer: u16,
+    home: TempDir,
+}
+
+impl EtcdServer {
+    /// Starts a cluster and returns when it decides.
+    ///
+    /// # Errors
+    /// `NotFound` without a server program; else the start failed, with the end of a member's log.
+    pub fn start(options: EtcdOptions) -> io::Result<Self> {
+        let mut outcome = Err(io::Error::other("not tried"));
+        // A free port may be taken by somebody else before the server binds it.
+        for _ in 0..5 {
+            outcome = Self::try_start(&options);
+            match &outcome {
+                Err(error) if error.to_string().contains("address already in use") => {}
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    fn try_start(options: &EtcdOptions) -> io::Result<Self> {
+        let ports: Vec<(u16, u16)> = (0..options.members)
+            .map(|_| Ok((free_port()?, free_port()?)))
+            .collect::<io::Result<_>>()?;
+        let peers: Vec<u16> = ports.iter().map(|(_, peer)| *peer).collect();
+        let mut members = Vec::new();
+        for (at, (client, peer)) in ports.iter().enumerate() {
+            let home = TempDir::with_prefix("monban-etcd-")?;
+            let process = launch(options, at, (*client, *peer), &peers, home.path())?;
+            members.push(Member {
+                process,
+                client: *client,
+                peer: *peer,
+                home,
+            });
+        }
+        let mut cluster = Self {
+            options: options.clone(),
+            members,
+        };
+        for at in 0..options.members {
+            cluster.wait_for(at)?;
+        }
+        Ok(cluster)
+    }
+
+    /// `etcd://…` with all members.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.options.tls.is_some() {
+            "etcds"
+        } else {
+            "etcd"
+        };
+        let hosts: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        format!("{scheme}://{}", hosts.join(","))
+    }
+
+    /// The ports of loopback on which the members listen to clients, the same after a restart.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.members.iter().map(|member| member.client)
+    }
+
+    /// The port of the only, or the first, member.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.members[0].client
+    }
+
+    /// Which member leads, as each of those that run says.
+    ///
+    /// # Errors
+    /// None says so.
+    pub fn leader(&self) -> io::Result<usize> {
+        let mut last = io::Error::other("no member leads");
+        for (at, member) in self.members.iter().enumerate() {
+            match self.ctl(member.client, &["endpoint", "status", "--write-out=fields"]) {
+                Ok(said) => {
+                    let number = |name: &str| {
+                        let head = format!("\"{name}\" : ");
+                        let line = said.lines().find_map(|line| line.strip_prefix(&head));
+                        line.map(str::to_owned)
+                    };
+                    if number("MemberID").is_some() && number("MemberID") == number("Leader") {
+                        return Ok(at);
+                    }
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Kills a member as `kill -9` does; its ports and files stay for [`restart`](Self::restart).
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn kill9(&mut self, member: usize) -> io::Result<()> {
+        self.members[member].process.kill().map(drop)
+    }
+
+    /// Starts a member again with the same ports and files, killing it first if need be; returns at once.
+    ///
+    /// # Errors
+    /// The program could not be started.
+    pub fn start_again(&mut self, member: usize) -> io::Result<()> {
+        self.kill9(member)?;
+        let peers: Vec<u16> = self.members.iter().map(|member| member.peer).collect();
+        let this = &self.members[member];
+        let ports = (this.client, this.peer);
+        let process = launch(&self.options, member, ports, &peers, this.home.path())?;
+        self.members[member].process = process;
+        Ok(())
+    }
+
+    /// As [`start_again`](Self::start_again), and waits until it takes part.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn restart(&mut self, member: usize) -> io::Result<()> {
+        self.start_again(member)?;
+        self.wait_for(member)
+    }
+
+    /// Stops a member where it stands (SIGSTOP): connections stay open and nothing answers, neither clients nor
+    /// the other members.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn stop_signal(&mut self, member: usize) -> io::Result<()> {
+        self.members[member].process.signal(Signal::STOP)
+    }
+
+    /// Lets a stopped member go on (SIGCONT).
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cont(&mut self, member: usize) -> io::Result<()> {
+        self.members[member].process.signal(Signal::CONT)
+    }
+
+    /// Asks the cluster something by `etcdctl`; its standard output.
+    ///
+    /// # Errors
+    /// There is no `etcdctl`, or it failed; what it said is the message.
+    pub fn ask(&self, words: &[&str]) -> io::Result<String> {
+        let ports: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        let output = self.command(&ports.join(","))?.args(words).output()?;
+        said(output)
+    }
+
+    /// The command `etcdctl` for this cluster, to be given more words.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn etcdctl(&self) -> io::Result<Command> {
+        let ports: Vec<String> = self
+            .ports()
+            .map(|port| format!("127.0.0.1:{port}"))
+            .collect();
+        self.command(&ports.join(","))
+    }
+
+    fn ctl(&self, port: u16, words: &[&str]) -> io::Result<String> {
+        let mut command = self.command(&format!("127.0.0.1:{port}"))?;
+        said(
+            command
+                .args(["--command-timeout=2s"])
+                .args(words)
+                .output()?,
+        )
+    }
+
+    fn command(&self, endpoints: &str) -> io::Result<Command> {
+        let mut command = Command::new(service::program(CLIENT, &["etcdctl"])?);
+        command.env("ETCDCTL_API", "3");
+        if let Some(tls) = &self.options.tls {
+            command.args(["--insecure-skip-tls-verify", "--insecure-transport=false"]);
+            if tls.authority.is_some() {
+                command
+                    .arg("--cert")
+                    .arg(&tls.certificate)
+                    .arg("--key")
+                    .arg(&tls.key);
+            }
+        }
+        command.args(["--endpoints", endpoints]);
+        Ok(command)
+    }
+
+    /// Waits until a read through this member is confirmed by a majority.
+    fn wait_for(&mut self, at: usize) -> io::Result<()> {
+        let port = self.members[at].client;
+        let log = log_path(self.members[at].home.path());
+        let result = wait_until("the etcd server", READY, || {
+            if !self.members[at].process.is_running()? {
+                return Err(io::Error::other("the etcd server ended"));
+            }
+            Ok(self.ctl(port, &["get", "monban/ready"]).is_ok())
+        });
+        result.map_err(|error| {
+            let text = format!("{error}; its log ends: {}", log_tail(&log));
+            io::Error::new(error.kind(), text)
+        })
+    }
+}
+
+fn said(output: std::process::Output) -> io::Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(said))
+}
+
+fn launch(
+    options: &EtcdOptions,
+    at: usize,
+    (client, peer): (u16, u16),
+    peers: &[u16],
+    home: &Path,
+) -> io::Result<Process> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_path(home))?;
+    let mut command = Command::new(service::program(SERVER, PROGRAMS)?);
+    let scheme = if options.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let cluster: Vec<String> = peers
+        .iter()
+        .enumerate()
+        .map(|(at, port)| format!("m{at}=http://127.0.0.1:{port}"))
+        .collect();
+    let mut set = |name: &str, value: &str| {
+        command.arg(format!("--{name}={value}"));
+    };
+    set("name", &format!("m{at}"));
+    set("data-dir", &home.join("data").display().to_string());
+    set(
+        "listen-client-urls",
+        &format!("{scheme}://127.0.0.1:{client}"),
+    );
+    set(
+        "advertise-client-urls",
+        &format!("{scheme}://127.0.0.1:{client}"),
+    );
+    set("listen-peer-urls", &format!("http://127.0.0.1:{peer}"));
+    set(
+        "initial-advertise-peer-urls",
+        &format!("http://127.0.0.1:{peer}"),
+    );
+    set("initial-cluster", &cluster.join(","));
+    set("initial-cluster-token", &format!("monban-{}", peers[0]));
+    if let Some(election) = options.election {
+        set("election-timeout", &election.as_millis().to_string());
+        set(
+            "heartbeat-interval",
+            &(election / 10).as_millis().max(1).to_string(),
+        );
+    }
+    if let Some(tls) = &options.tls {
+        set("cert-file", &tls.certificate.display().to_string());
+        set("key-file", &tls.key.display().to_string());
+        if let Some(authority) = &tls.authority {
+            set("client-cert-auth", "true");
+            set("trusted-ca-file", &authority.display().to_string());
+        }
+    }
+    command.args(&options.arguments);
+    command
+        .current_dir(home)
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Process::spawn(&mut command, Some(home))
+}
+
+fn log_path(dir: &Path) -> PathBuf {
+    dir.join("server.log")
+}
+
+fn log_tail(log: &Path) -> String {
+    let log = fs::read(log).unwrap_or_default();
+    let start = log.len().saturating_sub(1_500);
+    String::from_utf8_lossy(&log[start..]).into_owned()
+}

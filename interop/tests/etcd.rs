@@ -1,0 +1,228 @@
+//! monban, Go's `concurrency.Mutex` and `etcdctl lock` on one key of one real cluster: each refuses the other, waits for
+//! the other in line, and counts with the other without a loss; and nothing is left behind.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which clippy does not know as such"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use interop::pair::TTL;
+use interop::{Driver, Installed, client, install};
+use monban_testkit::{EtcdOptions, EtcdServer, service, wait_until};
+
+/// Longer than anything here takes on a busy machine.
+const SOON: Duration = Duration::from_secs(30);
+
+struct Place {
+    server: EtcdServer,
+    monban: Installed,
+}
+
+fn place() -> Option<Place> {
+    if service::skipped("etcd") {
+        return None;
+    }
+    let options = EtcdOptions::new().election(Duration::from_millis(500));
+    Some(Place {
+        server: EtcdServer::start(options).unwrap(),
+        monban: installed("monban-on-etcd")?,
+    })
+}
+
+fn installed(name: &str) -> Option<Installed> {
+    let own = Path::new(env!("CARGO_BIN_EXE_interop-client"));
+    install::install(client(name), own).unwrap()
+}
+
+impl Place {
+    fn start(&self, installed: &Installed) -> Driver {
+        installed.start(self.server.port(), "", None).unwrap()
+    }
+
+    /// Waits until so many are in the key's line.
+    fn are_in_line(&self, key: &str, many: usize) {
+        let prefix = format!("{key}/");
+        let words = ["get", "--prefix", "--keys-only", &prefix];
+        let lined_up = wait_until("a place in line", SOON, || {
+            let keys = self.server.ask(&words)?;
+            Ok(keys.lines().filter(|key| !key.is_empty()).count() == many)
+        });
+        assert!(
+            lined_up.is_ok(),
+            "not {many}: {}",
+            self.server.ask(&words).unwrap()
+        );
+    }
+
+    fn etcdctl(&self, words: &[&str]) -> Command {
+        let mut command = self.server.etcdctl().unwrap();
+        command.args(words).stdin(Stdio::null());
+        command
+    }
+}
+
+/// A process that is killed by its id when the test ends, however it does.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> Self {
+        Self(command.stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// The first line that it prints.
+    fn says(&mut self) -> String {
+        let mut line = String::new();
+        let out = self.0.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        line
+    }
+
+    /// As Ctrl-C, on which `etcdctl lock` frees the key.
+    fn interrupt(mut self) {
+        let id = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn go_s_mutex_and_monban_refuse_each_other() {
+    let (Some(place), Some(go)) = (place(), installed("concurrency")) else {
+        return;
+    };
+    let (mut monban, mut go) = (place.start(&place.monban), place.start(&go));
+    let (take, free) = (format!("try k {TTL}"), "release k");
+    assert_eq!(go.ask(&take).unwrap(), "held");
+    assert_eq!(monban.ask(&take).unwrap(), "busy foreign");
+    assert_eq!(go.ask(free).unwrap(), "released");
+    assert_eq!(monban.ask(&take).unwrap(), "held");
+    assert_eq!(go.ask(&take).unwrap(), "busy");
+    assert_eq!(monban.ask(free).unwrap(), "released");
+    assert_eq!(go.ask(&take).unwrap(), "held");
+    assert_eq!(go.ask(free).unwrap(), "released");
+    place.are_in_line("k", 0);
+}
+
+#[test]
+fn go_s_mutex_and_monban_wait_for_each_other_in_order() {
+    let (Some(place), Some(go)) = (place(), installed("concurrency")) else {
+        return;
+    };
+    let mut holder = place.start(&place.monban);
+    assert_eq!(holder.ask(&format!("try k {TTL}")).unwrap(), "held");
+    let mut line: Vec<Driver> = [&go, &place.monban, &go, &go, &place.monban, &place.monban]
+        .into_iter()
+        .map(|one| place.start(one))
+        .collect();
+    for (at, waiter) in line.iter_mut().enumerate() {
+        waiter.say(&format!("wait k {TTL} 60000")).unwrap();
+        place.are_in_line("k", at + 2);
+    }
+    let mut before = holder;
+    for mut next in line {
+        assert_eq!(before.ask("release k").unwrap(), "released");
+        // Whoever is next is let in while those behind stay in line, none of whom has said anything.
+        assert_eq!(next.hear().unwrap(), "held");
+        before = next;
+    }
+    assert_eq!(before.ask("release k").unwrap(), "released");
+    place.are_in_line("k", 0);
+}
+
+#[test]
+fn two_hundred_increments_by_both_are_all_counted() {
+    let (Some(place), Some(go)) = (place(), installed("concurrency")) else {
+        return;
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let counter = scratch.path().join("counter");
+    fs::write(&counter, "0 nobody").unwrap();
+    let workers = [&place.monban, &go, &place.monban, &go];
+    let mut workers: Vec<Driver> = workers.into_iter().map(|one| place.start(one)).collect();
+    for worker in &mut workers {
+        worker.ask(&format!("wait ready {TTL} 60000")).unwrap(); // all are connected before any begins
+        worker.ask("release ready").unwrap();
+    }
+    for worker in &mut workers {
+        worker
+            .say(&format!("count k {TTL} 50 {} 2", counter.display()))
+            .unwrap();
+    }
+    let mut changes = 0;
+    for worker in &mut workers {
+        let answer = worker.hear().unwrap();
+        changes += answer
+            .strip_prefix("done ")
+            .expect(&answer)
+            .parse::<usize>()
+            .unwrap();
+    }
+    let text = fs::read_to_string(&counter).unwrap();
+    assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
+    assert!(
+        changes > 20,
+        "they did not take turns: only {changes} changes of hands"
+    );
+    place.are_in_line("k", 0);
+}
+
+#[test]
+fn etcdctl_lock_and_monban_refuse_and_wait_for_each_other() {
+    let Some(place) = place() else { return };
+    let mut monban = place.start(&place.monban);
+    let take = format!("try k {TTL}");
+    let mut held = Running::start(&mut place.etcdctl(&["lock", "k"]));
+    assert!(held.says().starts_with("k/"));
+    assert_eq!(monban.ask(&take).unwrap(), "busy foreign");
+    monban.say(&format!("wait k {TTL} 60000")).unwrap();
+    place.are_in_line("k", 2);
+    held.interrupt();
+    assert_eq!(monban.hear().unwrap(), "held");
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mark = scratch.path().join("mark");
+    let touch = mark.display().to_string();
+    let mut waits = Running::start(&mut place.etcdctl(&["lock", "k", "touch", &touch]));
+    place.are_in_line("k", 2);
+    assert!(waits.0.try_wait().unwrap().is_none() && !mark.exists());
+    assert_eq!(monban.ask("release k").unwrap(), "released");
+    assert!(waits.0.wait().unwrap().success());
+    assert!(mark.exists());
+    place.are_in_line("k", 0);
+}
+
+#[test]
+fn increments_by_etcdctl_lock_and_monban_are_all_counted() {
+    let Some(place) = place() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let counter = scratch.path().join("counter");
+    fs::write(&counter, "0 nobody").unwrap();
+    let mut monban = place.start(&place.monban);
+    monban
+        .say(&format!("count k {TTL} 50 {} 5", counter.display()))
+        .unwrap();
+    let file = counter.display().to_string();
+    let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
+    for _ in 0..20 {
+        let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
+        let status = place.etcdctl(&words).status().unwrap();
+        assert!(status.success());
+    }
+    assert!(monban.hear().unwrap().starts_with("done "));
+    let text = fs::read_to_string(&counter).unwrap();
+    assert_eq!(text.split(' ').next(), Some("70"), "increments were lost");
+    place.are_in_line("k", 0);
+}

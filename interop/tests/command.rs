@@ -9,7 +9,14 @@ use monban_testkit::{RedisOptions, RedisServer, service};
 /// Builds the command, which is another package's, and finds it beside this package's program.
 fn monban() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "monban-cli"]);
+    // It replaces the command that other suites run: with all that they need of it.
+    build.args([
+        "build",
+        "--quiet",
+        "--package",
+        "monban-cli",
+        "--all-features",
+    ]);
     // What cargo told this test of its own package would make build scripts of dependencies run again.
     let own = |name: &String| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for name in std::env::vars().map(|(name, _)| name).filter(own) {

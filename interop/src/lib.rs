@@ -5,11 +5,13 @@
 //! here is part of what monban publishes.
 
 pub mod clients;
+pub mod counting;
 pub mod driver;
 pub mod install;
 pub mod pair;
 
 pub use clients::{Client, Runtime, client};
+pub use counting::count;
 pub use driver::Driver;
 pub use install::Installed;
 

@@ -6,10 +6,10 @@
     reason = "helpers of tests, which clippy does not know as such"
 )]
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use interop::count;
 use interop::pair::{Pair, RETRY, TTL, nothing_is_left};
 
 /// Starts a pair with the program that was built with this test.
@@ -105,7 +105,6 @@ fn a_bare_delete_wakes_monban(pair: &mut Pair) {
 fn none_is_lost(pair: &mut Pair) {
     let scratch = tempfile::tempdir().unwrap();
     let counter = scratch.path().join("counter");
-    fs::write(&counter, "0 nobody").unwrap();
     let port = pair.server.port();
     let [own, other] = &pair.installed;
     let mut workers = [
@@ -123,21 +122,7 @@ fn none_is_lost(pair: &mut Pair) {
     pair.server
         .ask(&["DEL", &format!("{}-ready", pair.key)])
         .unwrap();
-    for worker in &mut workers {
-        let words = format!("count {} {TTL} 50 {} 5", pair.key, counter.display());
-        worker.say(&words).unwrap();
-    }
-    let mut changes = 0;
-    for worker in &mut workers {
-        let answer = worker.hear().unwrap();
-        changes += answer
-            .strip_prefix("done ")
-            .expect(&answer)
-            .parse::<usize>()
-            .unwrap();
-    }
-    let text = fs::read_to_string(&counter).unwrap();
-    assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
+    let changes = count(&mut workers, &pair.key, TTL, 5, &counter).unwrap();
     assert!(
         changes > 20,
         "they did not take turns: only {changes} changes of hands"

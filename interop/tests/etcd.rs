@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use interop::pair::TTL;
-use interop::{Driver, Installed, client, install};
+use interop::{Driver, Installed, client, count, install};
 use monban_testkit::{EtcdOptions, EtcdServer, service, wait_until};
 
 /// Longer than anything here takes on a busy machine.
@@ -149,29 +149,13 @@ fn two_hundred_increments_by_both_are_all_counted() {
     };
     let scratch = tempfile::tempdir().unwrap();
     let counter = scratch.path().join("counter");
-    fs::write(&counter, "0 nobody").unwrap();
     let workers = [&place.monban, &go, &place.monban, &go];
     let mut workers: Vec<Driver> = workers.into_iter().map(|one| place.start(one)).collect();
     for worker in &mut workers {
         worker.ask(&format!("wait ready {TTL} 60000")).unwrap(); // all are connected before any begins
         worker.ask("release ready").unwrap();
     }
-    for worker in &mut workers {
-        worker
-            .say(&format!("count k {TTL} 50 {} 2", counter.display()))
-            .unwrap();
-    }
-    let mut changes = 0;
-    for worker in &mut workers {
-        let answer = worker.hear().unwrap();
-        changes += answer
-            .strip_prefix("done ")
-            .expect(&answer)
-            .parse::<usize>()
-            .unwrap();
-    }
-    let text = fs::read_to_string(&counter).unwrap();
-    assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
+    let changes = count(&mut workers, "k", TTL, 2, &counter).unwrap();
     assert!(
         changes > 20,
         "they did not take turns: only {changes} changes of hands"

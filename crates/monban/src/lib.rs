@@ -10,6 +10,8 @@ pub mod engine;
 pub mod faces;
 pub mod fenced;
 pub mod keyed;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod net;
 pub mod rule;
 pub mod stores;
 pub mod testing;

@@ -8,20 +8,12 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 
-use common::{Client, least_permissions, leftovers, run, server};
+use common::{Client, least_permissions, leftovers, refused, run, server};
 use monban::Error;
 use monban::contract::Store;
 use monban::data::Mode;
 use monban::stores::redis::RedisStore;
 use monban_testkit::{RedisOptions, RedisServer, free_port};
-
-async fn refused(url: &str) -> Error {
-    let store = RedisStore::new(url).unwrap();
-    let error = store.open().await.unwrap_err();
-    let shown = format!("{error} {error:?} {store:?}");
-    assert!(!shown.contains("sentinel"), "a password is shown: {shown}");
-    error
-}
 
 #[test]
 fn the_way_in_is_explained_where_it_is_barred() {

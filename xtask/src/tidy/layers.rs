@@ -21,7 +21,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("rule", &["data"]),
     ("contract", &["data", "rule"]),
     ("stores", &[]),
-    ("stores/*", &["data", "rule", "contract"]),
+    ("net", &["data"]),
+    ("stores/*", &["data", "rule", "contract", "net"]),
     ("keyed", &[]),
     ("engine", &["data", "rule", "contract", "keyed"]),
     (

@@ -6,18 +6,9 @@ use std::time::Duration;
 
 use monban::Error;
 use monban::contract::Store;
-use monban::stores::etcd::EtcdStore;
 use monban_testkit::{EtcdOptions, EtcdServer, free_port};
 
-use crate::client::{Client, run, server, woken};
-
-async fn refused(url: &str) -> Error {
-    let store = EtcdStore::new(url).unwrap();
-    let error = store.open().await.unwrap_err();
-    let shown = format!("{error} {error:?} {store:?}");
-    assert!(!shown.contains("sentinel"), "a password is shown: {shown}");
-    error
-}
+use crate::client::{Client, refused, run, server, woken};
 
 #[test]
 fn users_are_let_in_as_far_as_they_may_and_told_how_far() {

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod access;
+#[path = "../common/caller.rs"]
+#[allow(dead_code, reason = "the tests of each store use a part of it")]
+mod caller;
 mod client;
 mod cluster;
 mod faults;

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio_rustls::rustls::ClientConfig;
-
 use crate::data::{Error, Result};
+use crate::net::{self, TIMEOUT_WANTS, Tls};
 
 /// Where the members of the cluster are, how to be let in, and how to behave. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -29,19 +27,6 @@ pub(super) struct Host {
     pub(super) port: u16,
 }
 
-/// How the servers' certificates are verified, and what we show them.
-#[derive(Clone, Default)]
-pub(super) struct Tls {
-    /// Trust these authorities alone, not those of the system.
-    pub(super) authority: Option<PathBuf>,
-    /// Our certificate.
-    pub(super) certificate: Option<PathBuf>,
-    /// Its key.
-    pub(super) key: Option<PathBuf>,
-    /// Made of them by the first connection, for all of them.
-    pub(super) config: Arc<OnceLock<Arc<ClientConfig>>>,
-}
-
 const PORT: u16 = 2379;
 
 impl Address {
@@ -52,7 +37,8 @@ impl Address {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (tls, rest) = match text.split_once("://") {
             Some(("etcd", rest)) => (None, rest),
-            Some(("etcds", rest)) => (Some(Tls::default()), rest),
+            // Without it etcd takes us for a client of its JSON.
+            Some(("etcds", rest)) => (Some(Tls::speaking(b"h2")), rest),
             _ => {
                 return Err(invalid(
                     "it does not begin with etcd:// or etcds://; write etcd://host:port",
@@ -105,7 +91,7 @@ impl Address {
     fn option(&mut self, name: &str, value: &str) -> Result<()> {
         let file = match name {
             "timeout" => {
-                self.timeout = timeout(value)?;
+                self.timeout = net::timeout(value).ok_or_else(|| invalid(TIMEOUT_WANTS))?;
                 return Ok(());
             }
             "ca" | "cert" | "key" if value.is_empty() => {
@@ -177,32 +163,7 @@ fn prefix(path: &str) -> Result<Vec<u8>> {
 }
 
 fn decode(text: &str) -> Result<String> {
-    // Decoded as a query is, in which + and & mean something else.
-    let pair = format!("a={}", text.replace('+', "%2B").replace('&', "%26"));
-    let decoded = url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default();
-    if decoded.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(invalid("a part of it is not UTF-8 after decoding"));
-    }
-    Ok(decoded)
-}
-
-fn timeout(text: &str) -> Result<Duration> {
-    let millis = text
-        .strip_suffix("ms")
-        .map(|n| n.parse::<u64>())
-        .or_else(|| {
-            text.strip_suffix('s')
-                .map(|n| n.parse::<u64>().map(|n| n.saturating_mul(1_000)))
-        });
-    match millis {
-        Some(Ok(ms @ 10..=60_000)) => Ok(Duration::from_millis(ms)),
-        _ => Err(invalid(
-            "timeout= wants 10ms to 60s, as in timeout=500ms or timeout=2s",
-        )),
-    }
+    net::decode(text).ok_or_else(|| invalid("a part of it is not UTF-8 after decoding"))
 }
 
 fn invalid(what: impl fmt::Display) -> Error {
@@ -234,8 +195,7 @@ impl fmt::Display for Address {
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = self.tls.as_ref().map(|tls| &tls.authority);
-        write!(f, "Address({self}, tls: {authority:?})")
+        write!(f, "Address({self}, tls: {:?})", self.tls)
     }
 }
 

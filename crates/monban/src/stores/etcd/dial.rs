@@ -5,25 +5,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tonic::transport::Uri;
 use tower_service::Service;
 
-use super::address::{Host, Tls};
-use super::{faults, tls};
-use crate::data::{Error, Result};
-
-/// How long making a connection may take, name resolution and TLS included.
-const CONNECTING: Duration = Duration::from_secs(5);
-/// How long the kernel keeps sending what nobody acknowledges before it gives the connection up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
-
-pub(super) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+use super::address::Host;
+use super::faults;
+use crate::data::Error;
+use crate::net::{Bytes, CONNECTING, Peer, Tls};
 
 /// Connects to one member, and remembers why it could not: the gRPC client wraps that away.
 #[derive(Clone)]
@@ -62,47 +52,22 @@ impl Service<Uri> for Dialer {
     fn call(&mut self, _: Uri) -> Self::Future {
         let dialer = self.clone();
         Box::pin(async move {
-            let made = tokio::time::timeout(CONNECTING, dialer.dial()).await;
+            let shown = dialer.host.to_string();
+            let peer = Peer {
+                store: faults::STORE,
+                shown: &shown,
+                host: &dialer.host.name,
+                port: dialer.host.port,
+                tls: dialer.tls.as_ref(),
+            };
+            let made = tokio::time::timeout(CONNECTING, peer.dial()).await;
             let made = made.unwrap_or_else(|_| {
                 Err(faults::unavailable(format!(
-                    "{} does not accept the connection in time",
-                    dialer.host
+                    "{shown} does not accept the connection in time"
                 )))
             });
             dialer.failed.set(made.as_ref().err().cloned());
             made.map(TokioIo::new).map_err(io::Error::other)
         })
     }
-}
-
-impl Dialer {
-    async fn dial(&self) -> Result<Box<dyn Bytes>> {
-        let (name, port) = (self.host.name.as_str(), self.host.port);
-        let socket = TcpStream::connect((name, port))
-            .await
-            .map_err(|error| faults::connecting(error, &self.host))?;
-        set_up(&socket).map_err(|error| faults::connecting(error, &self.host))?;
-        match &self.tls {
-            None => Ok(Box::new(socket)),
-            Some(tls) => Ok(Box::new(tls::wrap(socket, &self.host, tls).await?)),
-        }
-    }
-}
-
-/// Small writes go out at once; a dead peer is noticed; and closing resets, so that a request which is still on its way
-/// is not carried out after everybody has given it up.
-fn set_up(socket: &TcpStream) -> io::Result<()> {
-    use rustix::net::sockopt;
-    socket.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
-    #[cfg(target_os = "linux")]
-    {
-        sockopt::set_tcp_keepidle(socket, Duration::from_secs(5))?;
-        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(2))?;
-        sockopt::set_tcp_keepcnt(socket, 3)?;
-        let millis = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(socket, millis)?;
-    }
-    Ok(())
 }

@@ -1,14 +1,13 @@
 //! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
 
 use std::fmt::Display;
-use std::io;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 
 use crate::data::{Error, duration_text, printable};
 
-const STORE: &str = "etcd";
+pub(super) const STORE: &str = "etcd";
 
 /// What a call came to, if not to an answer.
 #[derive(Clone, Debug)]
@@ -81,18 +80,6 @@ fn said_by_server(code: Code, said: &str, server: &dyn Display) -> Error {
             _ => unavailable(format!("{server} answered: {}", printable(said))),
         }
     }
-}
-
-/// A connection that could not be made.
-pub(super) fn connecting(error: io::Error, server: &dyn Display) -> Error {
-    let what = match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            format!("{server} refuses connections: is etcd running there?")
-        }
-        io::ErrorKind::TimedOut => format!("{server} does not accept the connection in time"),
-        _ => format!("cannot connect to {server}: {error}"),
-    };
-    unavailable(what).because(error)
 }
 
 /// An answer that did not come in time.

@@ -57,7 +57,6 @@ mod proto;
 mod show;
 mod sight;
 mod table;
-mod tls;
 mod upkeep;
 mod value;
 mod watches;

@@ -1,14 +1,12 @@
 //! Reads a `redis://` URL.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio_rustls::rustls::ClientConfig;
 use url::Url;
 
 use crate::data::{Error, Result};
+use crate::net::{self, TIMEOUT_WANTS, Tls};
 
 /// Where the server is, how to be let in, and how to behave. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -27,15 +25,6 @@ pub(super) struct Address {
     pub(super) timeout: Duration,
 }
 
-/// How the server's certificate is verified.
-#[derive(Clone)]
-pub(super) struct Tls {
-    /// Trust these authorities alone, not those of the system.
-    pub(super) authority: Option<PathBuf>,
-    /// Made of it by the first connection, for all of them.
-    pub(super) config: Arc<OnceLock<Arc<ClientConfig>>>,
-}
-
 impl Address {
     /// `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`.
     pub(super) fn parse(text: &str) -> Result<Self> {
@@ -44,10 +33,7 @@ impl Address {
             .map_err(|error| invalid(format!("it cannot be read as a URL: {error}")))?;
         let tls = match url.scheme() {
             "redis" => None,
-            "rediss" => Some(Tls {
-                authority: None,
-                config: Arc::default(),
-            }),
+            "rediss" => Some(Tls::default()),
             other => {
                 return Err(invalid(format!(
                     "the scheme is {other}, not redis or rediss"
@@ -101,7 +87,9 @@ impl Address {
         match (name, value) {
             ("evicting", "allow") => self.evicting = true,
             ("signal", "python-redis-lock") => self.signal = true,
-            ("timeout", value) => self.timeout = timeout(value)?,
+            ("timeout", value) => {
+                self.timeout = net::timeout(value).ok_or_else(|| invalid(TIMEOUT_WANTS))?
+            }
             ("ca", "") => return Err(invalid("ca= names no file")),
             ("ca", file) => match &mut self.tls {
                 Some(tls) => tls.authority = Some(file.into()),
@@ -125,16 +113,7 @@ impl Address {
 }
 
 fn decode(text: &str) -> Result<String> {
-    // The query of a URL is decoded by the parser, user and password are not.
-    let pair = format!("a={}", text.replace('+', "%2B").replace('&', "%26"));
-    let decoded = url::form_urlencoded::parse(pair.as_bytes())
-        .next()
-        .map(|(_, value)| value.into_owned())
-        .unwrap_or_default();
-    if decoded.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(invalid("user or password is not UTF-8 after decoding"));
-    }
-    Ok(decoded)
+    net::decode(text).ok_or_else(|| invalid("user or password is not UTF-8 after decoding"))
 }
 
 fn database(path: &str) -> Result<i64> {
@@ -144,22 +123,6 @@ fn database(path: &str) -> Result<i64> {
             .parse::<u16>()
             .map(i64::from)
             .map_err(|_| invalid("the path is not the number of a database")),
-    }
-}
-
-fn timeout(text: &str) -> Result<Duration> {
-    let millis = text
-        .strip_suffix("ms")
-        .map(|n| n.parse::<u64>())
-        .or_else(|| {
-            text.strip_suffix('s')
-                .map(|n| n.parse::<u64>().map(|n| n.saturating_mul(1_000)))
-        });
-    match millis {
-        Some(Ok(ms @ 10..=60_000)) => Ok(Duration::from_millis(ms)),
-        _ => Err(invalid(
-            "timeout= wants 10ms to 60s, as in timeout=500ms or timeout=2s",
-        )),
     }
 }
 
@@ -184,8 +147,7 @@ impl fmt::Display for Address {
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authority = self.tls.as_ref().map(|tls| &tls.authority);
-        write!(f, "Address({self}, tls: {authority:?})")
+        write!(f, "Address({self}, tls: {:?})", self.tls)
     }
 }
 

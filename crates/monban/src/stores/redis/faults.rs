@@ -1,13 +1,12 @@
 //! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
 
-use std::io;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
 use crate::data::{Error, duration_text, printable};
 
-const STORE: &str = "redis";
+pub(super) const STORE: &str = "redis";
 
 /// The error for what the client library, or the server through it, said.
 pub(super) fn of(error: RedisError, server: &str) -> Error {
@@ -104,18 +103,6 @@ pub(super) fn cluster(server: &str) -> Error {
         STORE,
         format!("{server} is a node of a cluster; only a single primary is supported yet"),
     )
-}
-
-/// A connection that could not be made.
-pub(super) fn connecting(error: io::Error, server: &str) -> Error {
-    let what = match error.kind() {
-        io::ErrorKind::ConnectionRefused => {
-            format!("{server} refuses connections: is the server running there?")
-        }
-        io::ErrorKind::TimedOut => format!("{server} does not accept the connection in time"),
-        _ => format!("cannot connect to {server}: {error}"),
-    };
-    unavailable(what).because(error)
 }
 
 /// A reply that did not come in time.

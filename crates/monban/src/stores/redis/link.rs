@@ -8,20 +8,14 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo};
 use redis::{RedisConnectionInfo, RedisError, Value, cmd, pipe};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::address::Address;
 use super::server::{self, Server, Time};
-use super::{faults, scripts, tls};
+use super::{faults, scripts};
 use crate::data::{Error, ProcessId, Result, duration_text};
-
-/// How long making a connection may take, name resolution and TLS included.
-const CONNECTING: Duration = Duration::from_secs(5);
-/// How long the kernel keeps sending what nobody acknowledges before it gives the connection up.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+use crate::net::{CONNECTING, Peer};
 
 /// Handed every push of the server, in its order, from within the connection's task: it must not block.
 pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -53,9 +47,6 @@ impl End {
         self.told.notify_waiters();
     }
 }
-
-trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
 
 impl Link {
     /// Connects, is let in, loads the scripts, looks what kind of server it is.
@@ -90,7 +81,15 @@ impl Link {
         protocol: ProtocolVersion,
         push: &OnPush,
     ) -> Result<std::result::Result<Self, RedisError>> {
-        let stream = dial(address).await?;
+        let stream = Peer {
+            store: faults::STORE,
+            shown: &address.to_string(),
+            host: &address.host,
+            port: address.port,
+            tls: address.tls.as_ref(),
+        }
+        .dial()
+        .await?;
         let pushes = protocol == ProtocolVersion::RESP3;
         let mut info = RedisConnectionInfo::default()
             .set_db(address.database)
@@ -288,34 +287,4 @@ fn speaks_no_resp3(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::RESP3NotSupported
         || said.contains("NOPROTO")
         || (said.contains("unknown command") && said.contains("HELLO"))
-}
-
-async fn dial(address: &Address) -> Result<Box<dyn Bytes>> {
-    let name = address.to_string();
-    let socket = TcpStream::connect((address.host.as_str(), address.port))
-        .await
-        .map_err(|error| faults::connecting(error, &name))?;
-    set_up(&socket).map_err(|error| faults::connecting(error, &name))?;
-    match &address.tls {
-        None => Ok(Box::new(socket)),
-        Some(tls) => Ok(Box::new(tls::wrap(socket, address, tls).await?)),
-    }
-}
-
-/// Small writes go out at once; a dead peer is noticed; and closing resets, so that a request which is still on its way
-/// is not carried out after everybody has given it up.
-fn set_up(socket: &TcpStream) -> std::io::Result<()> {
-    use rustix::net::sockopt;
-    socket.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_socket_linger(socket, Some(Duration::ZERO))?;
-    #[cfg(target_os = "linux")]
-    {
-        sockopt::set_tcp_keepidle(socket, Duration::from_secs(5))?;
-        sockopt::set_tcp_keepintvl(socket, Duration::from_secs(2))?;
-        sockopt::set_tcp_keepcnt(socket, 3)?;
-        let millis = u32::try_from(UNACKNOWLEDGED.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(socket, millis)?;
-    }
-    Ok(())
 }

@@ -49,7 +49,6 @@ mod server;
 mod show;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod value;
 mod watches;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
-use monban_testkit::service;
+use monban_testkit::{service, signals};
 
 use crate::services::{self, Running};
 use crate::shell::{self, Outcome};
@@ -65,6 +65,7 @@ fn parse<'a>(words: &'a [&'a str], in_ci: bool) -> Outcome<(bool, &'a [&'a str])
 }
 
 fn run_suites(without_services: bool, filters: &[&str]) -> Outcome {
+    signals::hear_what_is_ignored()?;
     let mut names: Vec<&str> = SUITES
         .iter()
         .flat_map(|suite| suite.services)

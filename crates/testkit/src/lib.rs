@@ -10,6 +10,7 @@ pub mod process;
 pub mod redis;
 mod resp;
 pub mod service;
+pub mod signals;
 pub mod stats;
 
 pub use etcd::{EtcdOptions, EtcdServer};

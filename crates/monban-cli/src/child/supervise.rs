@@ -125,6 +125,11 @@ impl Watch<'_> {
             self.pass_on(earlier, grouping);
         }
         loop {
+            // We were stopped, or late: the watchdog has begun the end by now, and no renewal that comes after it
+            // undoes that.
+            if is_past(self.state.term_at) {
+                self.begin_end(Why::Lost);
+            }
             // The lease comes before the command: one that was lost before the command ended is lost, whatever the code.
             while let Some(event) = lease.and_then(Receiver::next) {
                 match event {

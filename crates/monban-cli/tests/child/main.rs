@@ -29,10 +29,7 @@ fn main() -> ExitCode {
         Some("count") => terminal::count(),
         Some("session") => terminal::session(&arguments[2..]),
         _ => {
-            // Under nohup HUP is ignored, and would be in every command; a handler is undone by exec.
-            let heard = std::sync::Arc::default();
-            signal_hook::flag::register(signal_hook::consts::SIGHUP, heard)
-                .expect("HUP can be handled");
+            monban_testkit::signals::hear_what_is_ignored().expect("signals can be handled");
             let trials = [ending::TESTS, losing::TESTS, dying::TESTS, terminal::TESTS].concat();
             let trials = trials.into_iter().map(|(name, test)| {
                 Trial::test(name, move || {

@@ -14,14 +14,9 @@ const BENCHES: &[Bench] = &[
         name: "run",
         about: "the command beside flock, hand-over between processes, a waiting process",
         cargo: &[
-            &[
-                "build",
-                "--release",
-                "--package",
-                "monban-cli",
-                "--package",
-                "bench-command",
-            ],
+            &["build", "--release", "--package", "bench-command"],
+            // Last, and alone: as users build it.
+            &["build", "--release", "--package", "monban-cli"],
             &["run", "--release", "--package", "bench-command"],
         ],
     },

@@ -32,15 +32,18 @@ struct Plan {
     seconds: u64,
 }
 
-/// The built programs, beside this one.
+/// The built programs.
 struct Programs {
+    /// A copy, as an installation makes one: what the linker has just written lies in memory in smaller pieces than a
+    /// file that was copied or read, and each start would pay for that.
     monban: PathBuf,
     worker: PathBuf,
 }
 
 fn main() -> Outcome {
     let plan = plan()?;
-    let programs = programs()?;
+    let installed = tempfile::tempdir()?;
+    let programs = programs(installed.path())?;
     let mut report = String::from("# The command and the file store\n\n");
     report
         .push_str("Written by `cargo xtask bench run`; ratios within one run are what counts.\n\n");
@@ -67,12 +70,14 @@ fn plan() -> Outcome<Plan> {
     })
 }
 
-fn programs() -> Outcome<Programs> {
+fn programs(installed: &Path) -> Outcome<Programs> {
     let me = env::current_exe()?;
-    let monban = me.with_file_name("monban");
-    if !monban.is_file() {
+    let built = me.with_file_name("monban");
+    if !built.is_file() {
         return Err("no monban beside this program: run `cargo xtask bench run`".into());
     }
+    let monban = installed.join("monban");
+    fs::copy(built, &monban)?;
     Ok(Programs {
         monban,
         worker: me.with_file_name("handover-worker"),

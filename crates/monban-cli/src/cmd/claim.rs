@@ -1,7 +1,7 @@
 //! Taking the keys for a command: at once, or by waiting.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use super::interrupt::SignalWatch;
 use super::plan::{Kind, Plan};
 use crate::args::Patience;
 use crate::open::Opened;
-use crate::say::Voice;
 
 /// What came of it.
 pub(super) enum Taken {
@@ -189,7 +188,7 @@ struct Place {
 impl Place {
     fn new(plan: &Plan) -> Self {
         Self {
-            shown: !plan.quiet && plan.voice() == Voice::Text && stderr().is_terminal(),
+            shown: plan.shows_place(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use monban::contract::Exclusion;
+use monban::data::ProcessId;
 use monban::{Error, Options, Result, block_on};
 use serde_json::json;
 
@@ -20,6 +21,10 @@ use crate::open::{Opened, open};
 
 /// How long monban waits at its end for a store to answer a release.
 const CLOSING: Duration = Duration::from_secs(3);
+/// How old the place in line may be that a terminal is shown.
+const REFRESH: Duration = Duration::from_secs(2);
+/// How often one that waits unseen looks again, though nobody has woken it.
+const UNSEEN: Duration = Duration::from_secs(60);
 /// How long a candidate waits before it asks a store again that did not answer.
 const ASIDE: Duration = Duration::from_secs(1);
 
@@ -134,7 +139,9 @@ fn round(
     (times, guardian): (&Times, Guardian),
     watch: &mut Option<SignalWatch>,
 ) -> Result<End> {
-    let options = Options::new().ttl(times.ttl).label(plan.label());
+    let options = Options::new()
+        .ttl(ttl(opened, plan, times))
+        .label(plan.label());
     let held = match take(opened, plan, options, watch)? {
         Taken::Held(held) => held,
         Taken::Busy(key, busy) => return Ok(End::Code(told::busy(opened, plan, &key, &busy))),
@@ -148,6 +155,15 @@ fn round(
         return Ok(End::Code(exit::LOST));
     }
     Ok(End::Command(outcome, guardian))
+}
+
+/// The TTL; where claims have none its third is how often who waits looks again of itself.
+fn ttl(opened: &Opened, plan: &Plan, times: &Times) -> Duration {
+    match (&opened.files, plan.shows_place()) {
+        (None, _) => times.ttl,
+        (Some(_), true) => 3 * REFRESH,
+        (Some(_), false) => 3 * UNSEEN,
+    }
 }
 
 /// Runs the command to its end, or to that of a lease.
@@ -183,7 +199,8 @@ fn command(
         locks: &locks,
         kill_after: times.kill_after,
         max_hold: plan.guarding.max_hold,
-        tag: leases[0].id().digest(),
+        // Not the claim's digest: SHA-256 asks the processor what it can do, which takes longer than the key.
+        tag: ProcessId::random().to_string(),
         earlier: watch.map(|watch| Box::new(|| watch.take().and_then(named)) as _),
         deaf_to: watch
             .filter(|_| again)

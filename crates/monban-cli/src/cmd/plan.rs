@@ -1,6 +1,7 @@
 //! What is to be done, whichever verb of the command line asks for it.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
@@ -102,6 +103,14 @@ impl Plan {
         } else {
             Voice::Text
         }
+    }
+
+    /// Whether its place in line is shown on a terminal while it waits.
+    pub(super) fn shows_place(&self) -> bool {
+        !self.quiet
+            && self.patience.is_some()
+            && self.voice() == Voice::Text
+            && std::io::stderr().is_terminal()
     }
 
     /// What others are shown: by default the command's name, since its arguments may hold secrets.

@@ -44,9 +44,11 @@ fn a_killed_monban_leaves_nobody_behind_a_free_key_100_of_100() {
         let mut running = Running::start(&[], &script);
         let pids = running.pids("pids", 4);
         let (lock, watched, monban) = (running.path("lock"), pids.clone(), running.pid());
-        // The prober is waiting by the time of the kill, or comes a little later.
+        // The prober is waiting by the time of the kill, or comes a little later. The watchdog is a copy of monban, or
+        // just becoming a program, or has been one for a while.
+        let when = [1 + round % 7, 30 + round % 25, 80][usize::try_from(round % 3).unwrap()];
         let killer = spawn(move || {
-            sleep(ms(1 + round % 7));
+            sleep(ms(when));
             send(monban, Signal::KILL);
         });
         let left = at_grant(&lock, move || {
@@ -139,7 +141,11 @@ fn a_killed_watchdog_is_replaced() {
     );
     let pids = running.pids("pids", 2);
     for _ in 0..3 {
-        let old = running.watchdog().unwrap();
+        let mut old = 0;
+        eventually("there is a watchdog", || {
+            old = running.watchdog().unwrap_or(0);
+            old != 0
+        });
         send(old, Signal::KILL);
         eventually("there is another", || {
             running.watchdog().is_some_and(|new| new != old)

@@ -109,6 +109,7 @@ impl Running {
         .is_err()
     }
 
+    /// The watchdog, once it is a program of its own.
     pub(crate) fn watchdog(&self) -> Option<i32> {
         children(self.pid()).into_iter().find(|pid| {
             read_to_string(format!("/proc/{pid}/cmdline"))

@@ -64,6 +64,45 @@ fn a_waiter_runs_when_the_holder_ends() {
     );
 }
 
+/// How often a process has been given the processor, all its threads together.
+fn switches(pid: u32) -> u64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    let of = |status: String| -> u64 {
+        let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+        lines
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum()
+    };
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .map(of)
+        .sum()
+}
+
+#[test]
+fn a_process_that_waits_behind_another_monban_does_nothing_at_all() {
+    let place = Place::new();
+    let holder = place.hold(&[], "k");
+    let waiters = [(); 2].map(|()| {
+        let waiter = place.start(&["run", "-w", "forever", "k", "--", "true"]);
+        let id = format!("pid {}", waiter.id());
+        wait_until("it is in line", || place.run(&["ls"]).out.contains(&id));
+        waiter
+    });
+    std::thread::sleep(Duration::from_millis(500)); // until it sleeps, on a machine with other work too
+    let before = waiters.each_ref().map(|waiter| switches(waiter.id()));
+    std::thread::sleep(Duration::from_secs(4));
+    let after = waiters.each_ref().map(|waiter| switches(waiter.id()));
+    // One look each that was on its way is allowed for.
+    for (before, after) in before.into_iter().zip(after) {
+        assert!(after <= before + 2, "{before} switches, then {after}");
+    }
+    holder.let_go();
+    for waiter in waiters {
+        assert_eq!(waiter.end().code, 0);
+    }
+}
+
 #[test]
 fn a_waiter_gives_up_in_time() {
     let place = Place::new();

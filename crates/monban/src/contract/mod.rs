@@ -1,5 +1,6 @@
 //! The contract between the engine and the stores.
 
+pub(crate) mod blocked;
 mod guarantees;
 mod store;
 

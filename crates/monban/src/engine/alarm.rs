@@ -1,4 +1,4 @@
-//! Timers for callers on any executor, rung by the keeper.
+//! Timers for callers on any executor, rung by the keeper, or by a caller that is blocked in a store's own wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,13 +7,14 @@ use std::task::{Context, Poll, Waker};
 
 use super::core::Engine;
 use super::hold::lock;
+use crate::contract::blocked::poll_again_at;
 use crate::data::Result;
 use crate::rule::Tick;
 
 /// Completes at an instant of the clock. It stands in the keeper's schedule while it is waited for, so a limit on a
 /// request that is answered in time costs neither a task nor a wake-up.
 struct Alarm<'a> {
-    engine: &'a Engine,
+    engine: &'a Arc<Engine>,
     at: Tick,
     number: Option<u64>,
 }
@@ -21,7 +22,6 @@ struct Alarm<'a> {
 impl Engine {
     /// Completes at an instant of the clock, on any executor.
     pub(crate) async fn sleep_until(self: &Arc<Self>, at: Tick) -> Result<()> {
-        self.keeper()?;
         Alarm {
             engine: self,
             at,
@@ -44,6 +44,10 @@ impl Future for Alarm<'_> {
         if self.engine.clock.now() >= self.at {
             return Poll::Ready(Ok(()));
         }
+        if self.engine.clock.is_the_machines() && poll_again_at(context.waker(), self.at) {
+            return Poll::Pending; // the thread that waits sees to it itself, and no keeper is needed
+        }
+        self.engine.keeper()?;
         let mut schedule = lock(&self.engine.schedule);
         let (number, sooner) = schedule.set_alarm(self.at, self.number, context.waker());
         drop(schedule);

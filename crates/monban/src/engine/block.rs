@@ -2,28 +2,9 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::task::{Context, Poll, Waker};
 
-struct Unpark {
-    thread: Thread,
-    woken: AtomicBool,
-}
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // The flag tells our wake-ups from those that other users of `park` on this thread cause.
-        if !self.woken.swap(true, Ordering::Release) {
-            self.thread.unpark();
-        }
-    }
-}
+use crate::contract::blocked::Blocked;
 
 /// Runs a future of this library to its end on the calling thread, and blocks the thread meanwhile.
 ///
@@ -40,18 +21,16 @@ impl Wake for Unpark {
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let unpark = Arc::new(Unpark {
-        thread: thread::current(),
-        woken: AtomicBool::new(false),
-    });
-    let waker = Waker::from(Arc::clone(&unpark));
-    let mut context = Context::from_waker(&waker);
+    let blocked = Blocked::here();
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        let polled = blocked.poll_or_sleep(|waker| {
+            match future.as_mut().poll(&mut Context::from_waker(waker)) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            }
+        });
+        if let Some(output) = polled {
             return output;
-        }
-        while !unpark.woken.swap(false, Ordering::Acquire) {
-            thread::park();
         }
     }
 }

@@ -10,7 +10,7 @@ use super::core::{GateGuard, Handle};
 use super::keeper::sleep_until;
 use super::lease::Lease;
 use super::leave::{Leaving, Pending};
-use crate::contract::{Busy, Wake};
+use crate::contract::{Busy, Reach, Wake};
 use crate::data::{Claim, Claimant, Error, Options, Result};
 use crate::rule::{Tick, backoff};
 
@@ -50,6 +50,8 @@ enum Step {
 
 /// Asking again this often keeps the place alive, and finds what a lost wake-up has hidden.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The same where no wake-up travels.
+const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(60);
 const LEAST_FLOOR: Duration = Duration::from_millis(1);
 const GREATEST_FLOOR: Duration = Duration::from_millis(64);
 
@@ -200,7 +202,11 @@ impl Waiting {
         if self.until.is_some_and(|until| now >= until) {
             return Step::Finish(self.timed_out(now));
         }
-        let mut pause = LONGEST_PAUSE.min(self.options.ttl / 3);
+        let longest = match self.handle.engine.reach {
+            Reach::Local => LONGEST_PAUSE_HERE,
+            Reach::Remote => LONGEST_PAUSE,
+        };
+        let mut pause = longest.min(self.options.ttl / 3);
         if busy.changed.is_none() {
             match self.pauses.next() {
                 Some(next) => pause = pause.min(next.max(LEAST_FLOOR)),

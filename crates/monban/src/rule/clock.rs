@@ -85,6 +85,11 @@ impl Clock {
         })))
     }
 
+    /// Whether this is the machine's clock, as it is.
+    pub(crate) fn is_the_machines(&self) -> bool {
+        matches!(self.0, Kind::System)
+    }
+
     /// Whether this is a clock that a test moves.
     #[must_use]
     pub fn is_manual(&self) -> bool {

@@ -207,6 +207,8 @@ fn make(path: &Path) -> Result<(OwnedFd, bool)> {
     }
     match rustix::fs::mkdirat(CWD, path, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
+        // What is above it is there: this file system lets nobody make one.
+        Err(Errno::NOENT) => return Err(refused(path, "cannot be made; choose another directory")),
         Err(e) => return Err(failed("make the directory", path, e)),
     }
     open().map(|fd| (fd, true)).map_err(|e| unusable(path, e))

@@ -28,9 +28,16 @@ pub(super) struct Sight {
     who: Option<Claimant>,
     held_for: Option<Duration>,
     free_in: Option<Duration>,
+    /// A monban that lives is in the way, which closes what it unlocks.
+    known: bool,
 }
 
 impl Sight {
+    /// Whether the kernel will give notice when this has gone: somebody else's program may unlock a file without closing it.
+    pub(super) fn gives_notice(&self) -> bool {
+        self.known
+    }
+
     pub(super) fn busy(self, changed: Option<Wake>) -> Busy {
         Busy {
             ahead: Some(self.ahead),
@@ -49,6 +56,7 @@ impl Sight {
             who: Some(record.claimant.clone()),
             held_for: Some(record.age(&dir.boot)),
             free_in: None,
+            known: true,
         }
     }
 
@@ -95,7 +103,11 @@ impl Sight {
         // Its process is gone, but a child of it may have the lock still.
         let heir = || match &content {
             Content::Record(record) if record.state == State::Held => {
-                Some(Self::of(Why::Held, dir, record))
+                let known = false;
+                Some(Self {
+                    known,
+                    ..Self::of(Why::Held, dir, record)
+                })
             }
             _ => None,
         };
@@ -107,6 +119,7 @@ impl Sight {
                 who: None,
                 held_for: None,
                 free_in: None,
+                known: false,
             })
             .with_ahead(ahead)
     }
@@ -129,6 +142,7 @@ impl Sight {
             who: Some(kernel::describe(holder.pid)),
             held_for: None,
             free_in: None,
+            known: false,
         })
     }
 
@@ -189,6 +203,7 @@ impl Sight {
             held_for: record.as_ref().map(|record| record.age(&dir.boot)),
             who: record.map(|record| record.claimant),
             free_in: None,
+            known: true,
         })
     }
 
@@ -200,6 +215,7 @@ impl Sight {
             held_for: record.as_ref().map(|record| record.age(&dir.boot)),
             who: record.map(|record| record.claimant),
             free_in: None,
+            known: true,
         }
     }
 }

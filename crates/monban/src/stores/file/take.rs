@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::fd::OwnedFd;
+
 use super::STORE;
 use super::dir::Dir;
 use super::line::{Line, Place, Standing};
@@ -86,10 +88,15 @@ fn through_line(dir: &Dir, name: &Name, claim: &Claim, line: Line) -> Result<Pas
         Line::remove_if_empty(dir, name);
         return conclude(dir, name, claim, lock, taken);
     }
-    drop(door);
     if claim.if_busy == IfBusy::Queue {
-        return Ok(Passed::Join);
+        let Some((lock, fd, place)) = admit(dir, name, claim, (&line, ticket(&places)))? else {
+            return Ok(Passed::Again);
+        };
+        drop(door);
+        let member = Member { line, fd, place };
+        return settle(dir, claim, waits(name, member, lock)).map(Passed::Done);
     }
+    drop(door);
     let sight = Sight::behind(dir, name, &line, &places, Search::Deep);
     Ok(Passed::Done((Attempt::Busy(sight.busy(None)), None)))
 }
@@ -231,35 +238,20 @@ fn enter(
             continue;
         };
         let places = line.places()?;
-        let place = |ticket, standing| Place {
-            ticket,
-            mode: claim.mode,
-            id: claim.id,
-            standing,
-        };
         match decide(&line, &places)? {
             Entry::Leaves(alive) => {
                 drop(door);
                 return Ok(Entered::Leaves(line, alive));
             }
             Entry::Waits(ticket) => {
-                let lock = LockFile::open(dir, name)?;
-                let place = place(ticket, Standing::Waits);
-                let record = record_of(dir, name, claim, State::Waiting, None);
-                let Some(fd) = line.join(&place, &record)? else {
+                let Some((lock, fd, place)) = admit(dir, name, claim, (&line, ticket))? else {
                     continue;
                 };
                 drop(door);
-                return Ok(Entered::Waits(Box::new(Waiting {
-                    name: name.clone(),
-                    member: Member { line, fd, place },
-                    lock,
-                    watches: Vec::new(),
-                    is_head: false,
-                })));
+                return Ok(waits(name, Member { line, fd, place }, lock));
             }
             Entry::Holds(ticket, share) => {
-                let place = place(ticket, Standing::Holds(share.seat));
+                let place = place(claim, ticket, Standing::Holds(share.seat));
                 let record = record_of(dir, name, claim, State::Held, share.fence);
                 let joined = line.join(&place, &record);
                 let Some(fd) = joined.inspect_err(|_| share.lock.unlock())? else {
@@ -273,6 +265,39 @@ fn enter(
         }
     }
     Err(unsettled())
+}
+
+/// Makes a place in the line for one that is to wait; `None` if the line has been removed. With the door shut.
+fn admit(
+    dir: &Dir,
+    name: &Name,
+    claim: &Claim,
+    (line, ticket): (&Line, u64),
+) -> Result<Option<(LockFile, OwnedFd, Place)>> {
+    let lock = LockFile::open(dir, name)?;
+    let place = place(claim, ticket, Standing::Waits);
+    let record = record_of(dir, name, claim, State::Waiting, None);
+    let joined = line.join(&place, &record)?;
+    Ok(joined.map(|fd| (lock, fd, place)))
+}
+
+fn place(claim: &Claim, ticket: u64, standing: Standing) -> Place {
+    Place {
+        ticket,
+        mode: claim.mode,
+        id: claim.id,
+        standing,
+    }
+}
+
+fn waits(name: &Name, member: Member, lock: LockFile) -> Entered {
+    Entered::Waits(Box::new(Waiting {
+        name: name.clone(),
+        member,
+        lock,
+        watches: Vec::new(),
+        is_head: false,
+    }))
 }
 
 fn settle(dir: &Dir, claim: &Claim, entered: Entered) -> Result<Outcome> {

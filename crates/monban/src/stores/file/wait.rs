@@ -80,6 +80,10 @@ fn look(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Looked> {
             Examined::Removed => return Ok(Looked::Removed),
         };
         if waiting.is_armed_for(&blocked.targets) || round == MOST_ARMINGS {
+            let notice = blocked.sight.gives_notice();
+            for (target, watch) in &waiting.watches {
+                watch.trust(notice || *target != Target::Lock);
+            }
             let changed = Box::pin(Changed(seen));
             return Ok(Looked::Busy(blocked.sight.busy(Some(changed))));
         }

@@ -3,11 +3,11 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::Kind;
+use crate::contract::blocked::{self, Bell};
 
 #[derive(Debug)]
 pub(super) struct Inotify(OwnedFd);
@@ -44,13 +44,11 @@ impl Inotify {
         let _ = inotify::remove_watch(&self.0, number);
     }
 
-    /// Waits for so long or until there is notice; the numbers of the files, each once.
-    pub(super) fn wait(&self, longest: Duration) -> Vec<i32> {
-        let longest = Timespec::try_from(longest).unwrap_or_default();
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, Some(&longest)) {
-            Ok(n) if n > 0 => self.read(),
-            _ => Vec::new(),
+    /// Waits for so long, until there is notice, or until a bell rings; the numbers of the files, each once.
+    pub(super) fn wait(&self, bells: &[Option<&Bell>], longest: Duration) -> Vec<i32> {
+        match blocked::wait(Some(self.0.as_fd()), bells, longest) {
+            true => self.read(),
+            false => Vec::new(),
         }
     }
 

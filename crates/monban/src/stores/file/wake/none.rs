@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::fd::BorrowedFd;
 
 use super::Kind;
+use crate::contract::blocked::Bell;
 
 #[derive(Debug)]
 pub(super) struct Inotify;
@@ -20,7 +21,7 @@ impl Inotify {
 
     pub(super) fn remove(&self, _: i32) {}
 
-    pub(super) fn wait(&self, longest: Duration) -> Vec<i32> {
+    pub(super) fn wait(&self, _: &[Option<&Bell>], longest: Duration) -> Vec<i32> {
         std::thread::sleep(longest);
         Vec::new()
     }

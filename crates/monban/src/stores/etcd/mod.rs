@@ -60,6 +60,7 @@ mod table;
 mod upkeep;
 mod value;
 mod watches;
+mod whole;
 mod writes;
 
 use std::fmt;

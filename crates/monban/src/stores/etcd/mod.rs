@@ -133,7 +133,7 @@ impl EtcdStore {
         store: "etcd",
         exclusion: Exclusion::Linearizable,
         order: Order::Fifo,
-        liveness: Liveness::Ttl,
+        liveness: Liveness::TtlAndLease,
         fencing: Fencing::WithData,
         permits: true,
         linger: true,

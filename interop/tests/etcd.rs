@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -189,24 +189,78 @@ fn etcdctl_lock_and_monban_refuse_and_wait_for_each_other() {
 }
 
 #[test]
-fn increments_by_etcdctl_lock_and_monban_are_all_counted() {
+fn etcdctl_lock_and_monban_are_served_in_the_order_in_which_they_came() {
+    let Some(place) = place() else { return };
+    let scratch = tempfile::tempdir().unwrap();
+    let order = scratch.path().join("order");
+    let append = |who: usize| {
+        let mut file = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(&order)
+            .unwrap();
+        writeln!(file, "{who}").unwrap();
+    };
+    let mut holder = place.start(&place.monban);
+    assert_eq!(holder.ask(&format!("try k {TTL}")).unwrap(), "held");
+    let mut line = Vec::new();
+    for who in 0..6 {
+        line.push(if matches!(who, 0 | 2 | 3) {
+            let file = order.display().to_string();
+            let script = r#"echo "$1" >>"$2""#;
+            let words = [
+                "lock",
+                "--",
+                "k",
+                "sh",
+                "-c",
+                script,
+                "sh",
+                &who.to_string(),
+                &file,
+            ];
+            Err(Running::start(&mut place.etcdctl(&words)))
+        } else {
+            let mut waiter = place.start(&place.monban);
+            waiter.say(&format!("wait k {TTL} 60000")).unwrap();
+            Ok(waiter)
+        });
+        place.are_in_line("k", who + 2);
+    }
+    assert_eq!(holder.ask("release k").unwrap(), "released");
+    for (who, one) in line.iter_mut().enumerate() {
+        match one {
+            Ok(monban) => {
+                assert_eq!(monban.hear().unwrap(), "held");
+                append(who);
+                assert_eq!(monban.ask("release k").unwrap(), "released");
+            }
+            Err(etcdctl) => assert!(etcdctl.0.wait().unwrap().success()),
+        }
+    }
+    assert_eq!(fs::read_to_string(&order).unwrap(), "0\n1\n2\n3\n4\n5\n");
+    place.are_in_line("k", 0);
+}
+
+#[test]
+fn two_hundred_increments_by_etcdctl_lock_and_monban_are_all_counted() {
     let Some(place) = place() else { return };
     let scratch = tempfile::tempdir().unwrap();
     let counter = scratch.path().join("counter");
     fs::write(&counter, "0 nobody").unwrap();
     let mut monban = place.start(&place.monban);
     monban
-        .say(&format!("count k {TTL} 50 {} 5", counter.display()))
+        .say(&format!("count k {TTL} 150 {} 5", counter.display()))
         .unwrap();
     let file = counter.display().to_string();
     let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
-    for _ in 0..20 {
+    for _ in 0..50 {
         let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
         let status = place.etcdctl(&words).status().unwrap();
         assert!(status.success());
     }
     assert!(monban.hear().unwrap().starts_with("done "));
     let text = fs::read_to_string(&counter).unwrap();
-    assert_eq!(text.split(' ').next(), Some("70"), "increments were lost");
+    assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
     place.are_in_line("k", 0);
 }

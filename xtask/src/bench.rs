@@ -1,5 +1,6 @@
 //! `cargo xtask bench [NAME...]`: measurements, each beside its peers in one run.
 
+use crate::services;
 use crate::shell::{self, Outcome};
 
 /// One measurement; it prints its table and writes it under `bench/`.
@@ -8,6 +9,9 @@ struct Bench {
     about: &'static str,
     cargo: &'static [&'static [&'static str]],
 }
+
+/// What a measurement needs, installed before it if it is missing.
+const NEEDS: &[(&str, &[&str])] = &[("etcd", &["etcd", "protoc"])];
 
 const BENCHES: &[Bench] = &[
     Bench {
@@ -42,7 +46,7 @@ const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "etcd",
-        about: "the etcd store beside etcd-client's lock; its build needs protoc (Debian: protobuf-compiler)",
+        about: "the etcd store beside etcd-client's lock, whose build needs protoc",
         cargo: &[&[
             "run",
             "--release",
@@ -74,6 +78,8 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         .iter()
         .filter(|bench| words.is_empty() || words.contains(&bench.name.into()))
     {
+        let needs = NEEDS.iter().find(|(name, _)| *name == bench.name);
+        services::install(needs.map_or(&[], |(_, services)| *services))?;
         for step in bench.cargo {
             shell::run(&mut shell::cargo(step))?;
         }

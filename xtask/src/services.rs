@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use monban_testkit::{EtcdOptions, EtcdServer, RedisOptions, RedisServer, etcd, redis, service};
+use monban_testkit::{
+    EtcdOptions, EtcdServer, RedisOptions, RedisServer, etcd, network, redis, service, slow,
+};
 
 use crate::shell::{self, Outcome};
 
@@ -71,6 +73,30 @@ pub(crate) const ALL: &[Service] = &[
         packages: &["mariadb-server-core", "mariadb-client-core"],
         program: ("MONBAN_MARIADB_SERVER", &["mariadbd", "/usr/sbin/mariadbd"]),
         standard_port: 3306,
+        start: start_nothing,
+    },
+    Service {
+        // For networks whose cables are pulled: no server, and its tests take root.
+        name: "network",
+        packages: &["iproute2"],
+        program: (network::IP, network::PROGRAMS),
+        standard_port: 0,
+        start: start_nothing,
+    },
+    Service {
+        // For disks that are slow.
+        name: "strace",
+        packages: &["strace"],
+        program: (slow::STRACE, slow::PROGRAMS),
+        standard_port: 0,
+        start: start_nothing,
+    },
+    Service {
+        // For the build of a benchmark's peer.
+        name: "protoc",
+        packages: &["protobuf-compiler", "libprotobuf-dev"],
+        program: ("PROTOC", &["protoc"]),
+        standard_port: 0,
         start: start_nothing,
     },
     Service {

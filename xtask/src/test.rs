@@ -31,7 +31,9 @@ const SUITES: &[Suite] = &[
             "keyed-models",
         ],
         variables: &[],
-        services: &["redis", "etcd", "postgres", "mariadb", "sqlite"],
+        services: &[
+            "redis", "etcd", "postgres", "mariadb", "sqlite", "network", "strace",
+        ],
     },
     Suite {
         // Models of all interleavings: optimized, or they take minutes.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::network::Machine;
 use crate::process::{Process, free_port, wait_until};
 use crate::service;
 
@@ -31,6 +33,7 @@ pub struct EtcdOptions {
     election: Option<Duration>,
     tls: Option<Tls>,
     arguments: Vec<String>,
+    machines: Vec<Machine>,
 }
 
 /// Certificates for the clients' side.
@@ -50,7 +53,16 @@ impl EtcdOptions {
             election: None,
             tls: None,
             arguments: Vec::new(),
+            machines: Vec::new(),
         }
+    }
+
+    /// One member on each of these machines, and none on loopback.
+    #[must_use]
+    pub fn on(mut self, machines: &[Machine]) -> Self {
+        self.members = machines.len();
+        self.machines = machines.to_vec();
+        self
     }
 
     /// So many members.
@@ -86,13 +98,38 @@ impl EtcdOptions {
     }
 }
 
+impl EtcdOptions {
+    fn host(&self, member: usize) -> Ipv4Addr {
+        let machine = self.machines.get(member);
+        machine.map_or(Ipv4Addr::LOCALHOST, Machine::address)
+    }
+
+    /// A server's program, where that member is.
+    fn server(&self, member: usize) -> io::Result<Command> {
+        let program = service::program(SERVER, PROGRAMS)?;
+        Ok(match self.machines.get(member) {
+            Some(machine) => machine.command(program),
+            None => Command::new(program),
+        })
+    }
+
+    /// The client's program, where it reaches every member that can be reached.
+    fn client(&self) -> io::Result<Command> {
+        let program = service::program(CLIENT, &["etcdctl"])?;
+        Ok(match self.machines.first() {
+            Some(machine) => machine.beside(program),
+            None => Command::new(program),
+        })
+    }
+}
+
 impl Default for EtcdOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A cluster on loopback; dropping it kills it and removes its directories.
+/// A cluster on loopback or on machines of a network of its own; dropping it kills it and removes its directories.
 #[derive(Debug)]
 pub struct EtcdServer {
     options: EtcdOptions,
@@ -160,14 +197,29 @@ impl EtcdServer {
         } else {
             "etcd"
         };
-        let hosts: Vec<String> = self
-            .ports()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
-        format!("{scheme}://{}", hosts.join(","))
+        format!("{scheme}://{}", self.places())
     }
 
-    /// The ports of loopback on which the members listen to clients, the same after a restart.
+    /// `host:port` of all members, with commas between.
+    fn places(&self) -> String {
+        let places: Vec<String> = (0..self.members.len()).map(|at| self.place(at)).collect();
+        places.join(",")
+    }
+
+    /// `host:port` of a member.
+    #[must_use]
+    pub fn place(&self, member: usize) -> String {
+        let host = self.options.host(member);
+        format!("{host}:{}", self.members[member].client)
+    }
+
+    /// The process id of a member.
+    #[must_use]
+    pub fn id(&self, member: usize) -> u32 {
+        self.members[member].process.id()
+    }
+
+    /// The ports on which the members listen to clients, the same after a restart.
     pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.members.iter().map(|member| member.client)
     }
@@ -184,8 +236,8 @@ impl EtcdServer {
     /// None says so.
     pub fn leader(&self) -> io::Result<usize> {
         let mut last = io::Error::other("no member leads");
-        for (at, member) in self.members.iter().enumerate() {
-            match self.ctl(member.client, &["endpoint", "status", "--write-out=fields"]) {
+        for at in 0..self.members.len() {
+            match self.ctl(at, &["endpoint", "status", "--write-out=fields"]) {
                 Ok(said) => {
                     let number = |name: &str| {
                         let head = format!("\"{name}\" : ");
@@ -255,12 +307,7 @@ impl EtcdServer {
     /// # Errors
     /// There is no `etcdctl`, or it failed; what it said is the message.
     pub fn ask(&self, words: &[&str]) -> io::Result<String> {
-        let ports: Vec<String> = self
-            .ports()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
-        let output = self.command(&ports.join(","))?.args(words).output()?;
-        said(output)
+        said(self.etcdctl()?.args(words).output()?)
     }
 
     /// The command `etcdctl` for this cluster, to be given more words.
@@ -268,15 +315,11 @@ impl EtcdServer {
     /// # Errors
     /// There is none.
     pub fn etcdctl(&self) -> io::Result<Command> {
-        let ports: Vec<String> = self
-            .ports()
-            .map(|port| format!("127.0.0.1:{port}"))
-            .collect();
-        self.command(&ports.join(","))
+        self.command(&self.places())
     }
 
-    fn ctl(&self, port: u16, words: &[&str]) -> io::Result<String> {
-        let mut command = self.command(&format!("127.0.0.1:{port}"))?;
+    fn ctl(&self, member: usize, words: &[&str]) -> io::Result<String> {
+        let mut command = self.command(&self.place(member))?;
         said(
             command
                 .args(["--command-timeout=2s"])
@@ -286,7 +329,7 @@ impl EtcdServer {
     }
 
     fn command(&self, endpoints: &str) -> io::Result<Command> {
-        let mut command = Command::new(service::program(CLIENT, &["etcdctl"])?);
+        let mut command = self.options.client()?;
         command.env("ETCDCTL_API", "3");
         if let Some(tls) = &self.options.tls {
             command.args(["--insecure-skip-tls-verify", "--insecure-transport=false"]);
@@ -304,13 +347,12 @@ impl EtcdServer {
 
     /// Waits until a read through this member is confirmed by a majority.
     fn wait_for(&mut self, at: usize) -> io::Result<()> {
-        let port = self.members[at].client;
         let log = log_path(self.members[at].home.path());
         let result = wait_until("the etcd server", READY, || {
             if !self.members[at].process.is_running()? {
                 return Err(io::Error::other("the etcd server ended"));
             }
-            Ok(self.ctl(port, &["get", "monban/ready"]).is_ok())
+            Ok(self.ctl(at, &["get", "monban/ready"]).is_ok())
         });
         result.map_err(|error| {
             let text = format!("{error}; its log ends: {}", log_tail(&log));
@@ -338,7 +380,8 @@ fn launch(
         .create(true)
         .append(true)
         .open(log_path(home))?;
-    let mut command = Command::new(service::program(SERVER, PROGRAMS)?);
+    let mut command = options.server(at)?;
+    let host = options.host(at);
     let scheme = if options.tls.is_some() {
         "https"
     } else {
@@ -347,25 +390,22 @@ fn launch(
     let cluster: Vec<String> = peers
         .iter()
         .enumerate()
-        .map(|(at, port)| format!("m{at}=http://127.0.0.1:{port}"))
+        .map(|(at, port)| format!("m{at}=http://{}:{port}", options.host(at)))
         .collect();
     let mut set = |name: &str, value: &str| {
         command.arg(format!("--{name}={value}"));
     };
     set("name", &format!("m{at}"));
     set("data-dir", &home.join("data").display().to_string());
-    set(
-        "listen-client-urls",
-        &format!("{scheme}://127.0.0.1:{client}"),
-    );
+    set("listen-client-urls", &format!("{scheme}://{host}:{client}"));
     set(
         "advertise-client-urls",
-        &format!("{scheme}://127.0.0.1:{client}"),
+        &format!("{scheme}://{host}:{client}"),
     );
-    set("listen-peer-urls", &format!("http://127.0.0.1:{peer}"));
+    set("listen-peer-urls", &format!("http://{host}:{peer}"));
     set(
         "initial-advertise-peer-urls",
-        &format!("http://127.0.0.1:{peer}"),
+        &format!("http://{host}:{peer}"),
     );
     set("initial-cluster", &cluster.join(","));
     set("initial-cluster-token", &format!("monban-{}", peers[0]));

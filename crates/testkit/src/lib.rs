@@ -6,13 +6,17 @@
 //! to a server that it did not start, and nothing here is part of what monban publishes.
 
 pub mod etcd;
+pub mod network;
 pub mod process;
 pub mod redis;
 mod resp;
 pub mod service;
 pub mod signals;
+pub mod slow;
 pub mod stats;
 
 pub use etcd::{EtcdOptions, EtcdServer};
+pub use network::{Machine, Network};
 pub use process::{Process, free_port, wait_until};
 pub use redis::{Persistence, RedisOptions, RedisServer};
+pub use slow::SlowDisk;

@@ -30,20 +30,42 @@ pub fn skipped(service: &str) -> bool {
     if !names.split(',').any(|name| name == service) {
         return false;
     }
-    let test = thread::current()
+    let test = running_test();
+    count(&format!("{service}: {test}"));
+    true
+}
+
+/// Whether the running test is to return at once because this machine does not let us do what it takes, as `possible`
+/// has found out: a loud, counted skip for somebody at a desk who is not root.
+///
+/// # Panics
+/// In CI: there nothing is left out.
+#[must_use]
+pub fn lacks(service: &str, possible: &io::Result<()>) -> bool {
+    let Err(error) = possible else { return false };
+    let in_ci = env::var("CI").is_ok_and(|value| !matches!(value.as_str(), "" | "0" | "false"));
+    assert!(!in_ci, "{service}: {error}");
+    count(&format!("{service}: {}: {error}", running_test()));
+    true
+}
+
+fn running_test() -> String {
+    thread::current()
         .name()
         .unwrap_or("a test without a name")
-        .to_owned();
-    eprintln!("SKIPPED, since {service} is missing: {test}");
+        .to_owned()
+}
+
+fn count(skip: &str) {
+    eprintln!("SKIPPED: {skip}");
     if let Some(log) = env::var_os(SKIP_LOG) {
         let mut log = OpenOptions::new()
             .append(true)
             .create(true)
             .open(log)
             .expect("a skip log");
-        writeln!(log, "{service}: {test}").expect("a skip is counted");
+        writeln!(log, "{skip}").expect("a skip is counted");
     }
-    true
 }
 
 /// Finds a program: the one named by the environment variable, else the first of `names` in `PATH`.

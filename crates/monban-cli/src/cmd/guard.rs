@@ -148,6 +148,7 @@ fn round(
         Taken::NotDue(busy) => return Ok(End::Code(told::not_due(plan, &busy))),
         Taken::Interrupted(signal) => return Ok(End::Signal(signal)),
     };
+    told::ttl(opened, plan, times.ttl, &held.leases(plan));
     let (outcome, guardian) = command(opened, plan, (times, watch.as_ref()), guardian, &held)?;
     told::end(plan, &outcome);
     let kept = leave(opened, plan, &outcome, held);

@@ -5,7 +5,6 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use monban::contract::Liveness;
 use monban::data::duration_text;
 use monban::{Error, Key, Result};
 
@@ -154,7 +153,7 @@ impl Times {
 
     /// Where leases have a TTL the command must be gone before it ends, with time for renewals before that.
     pub(super) fn check(&self, opened: &Opened) -> Result<()> {
-        let has_ttl = opened.locks.guarantees().liveness == Liveness::Ttl;
+        let has_ttl = opened.locks.guarantees().liveness.has_ttl();
         if has_ttl && self.kill_after + Duration::from_millis(200) > self.ttl / 2 {
             return Err(Error::invalid(format!(
                 "--kill-after {} leaves no time within --ttl {}; make the TTL more than twice as long",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use monban::contract::Why;
 use monban::data::duration_text;
-use monban::{BusyInfo, Key};
+use monban::{BusyInfo, Key, Lease};
 use serde_json::json;
 
 use super::plan::{Kind, Plan};
@@ -93,6 +93,21 @@ pub(super) fn not_due(plan: &Plan, busy: &BusyInfo) -> u8 {
         plan.voice().say("not_due", &message, fields);
     }
     0
+}
+
+/// Says that a store has given another TTL than was asked for: one that counts whole seconds rounds up.
+pub(super) fn ttl(opened: &Opened, plan: &Plan, asked: Duration, leases: &[&Lease]) {
+    let given = leases.iter().filter_map(|lease| lease.ttl()).max();
+    let Some(given) = given.filter(|given| !plan.quiet && *given > asked) else {
+        return;
+    };
+    let message = format!(
+        "the TTL is {}, since {} counts whole seconds",
+        duration_text(given),
+        opened.locks.guarantees().store,
+    );
+    let fields = json!({ "ttl_ms": millis(given), "asked_ms": millis(asked) });
+    plan.voice().say("ttl", &message, fields);
 }
 
 /// Says what the exit code alone does not tell.

@@ -73,6 +73,19 @@ fn a_killed_holder_s_key_is_free_when_its_lease_ends() {
 }
 
 #[test]
+fn a_ttl_that_is_rounded_up_is_said() {
+    let Some(over) = Over::new() else { return };
+    let ended = over.run(&["run", "--ttl", "1500ms", "k", "--", "echo", "ran"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "ran\n"));
+    assert!(ended.err.contains("the TTL is 2s, since"), "{}", ended.err);
+    for said_nothing in [&["--ttl", "2"][..], &["--ttl", "1500ms", "--quiet"]] {
+        let words = [&["run"], said_nothing, &["k", "--", "true"]].concat();
+        let ended = over.run(&words);
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    }
+}
+
+#[test]
 fn a_lease_that_is_freed_by_hand_ends_its_command_with_76() {
     let Some(over) = Over::new() else { return };
     let holder = over.start(&["run", "-k", "1", "k", "--", "sleep", "600"]);

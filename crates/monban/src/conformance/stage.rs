@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::{Client, or_leave};
 use super::report::{Failure, Verdict, ensure};
 use super::{Subject, Time, Wakes};
-use crate::contract::{Grant, Guarantees, Liveness, Order, Reach};
+use crate::contract::{Grant, Guarantees, Order, Reach};
 use crate::data::{Claim, Claimant, Entry, Error, Key, ProcessId, Result};
 use crate::rule::{Clock, Lifetime, Tick};
 use crate::testing::sleep;
@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
 
     /// Whether claims end by their TTL.
     pub(super) fn has_ttl(&self) -> bool {
-        self.promises.liveness == Liveness::Ttl
+        self.promises.liveness.has_ttl()
     }
 
     pub(super) fn is_fifo(&self) -> bool {

@@ -53,6 +53,8 @@ pub enum Order {
 pub enum Liveness {
     /// Its TTL runs out.
     Ttl,
+    /// Its TTL runs out, and then the lease of the store that carried it.
+    TtlAndLease,
     /// Its session with the server ends.
     Session,
     /// Its process ends.
@@ -146,11 +148,21 @@ impl Order {
 }
 
 impl Liveness {
+    /// Whether claims have a TTL.
+    #[must_use]
+    pub fn has_ttl(self) -> bool {
+        matches!(self, Self::Ttl | Self::TtlAndLease)
+    }
+
     /// The promise with its condition.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Ttl => "The key of a dead holder is free when its TTL has run out.",
+            Self::TtlAndLease => {
+                "The key of a dead holder is free when its TTL, in whole seconds, and up to 6 s more have passed; a new \
+                 leader of the servers counts both anew."
+            }
             Self::Session => {
                 "The key of a dead holder is free when the server notices the end of its session."
             }

@@ -81,8 +81,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let mut armed = None;
     let mut timer = Box::pin(sleep_if(&engine.clock, armed));
     loop {
-        send_asks(&engine, &flights);
-        send_leaves(&engine, &flights);
+        set_off(&engine, &flights);
         look_after(&engine);
         if engine.ending.load(Ordering::SeqCst) && engine.pending.load(Ordering::SeqCst) == 0 {
             break;
@@ -152,22 +151,39 @@ fn flight(
     }
 }
 
-fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+/// Sends what callers have left, releases first and both taken at once: who asks for a key that this process is leaving
+/// comes behind.
+fn set_off(engine: &Arc<Engine>, flights: &Arc<Flights>) {
     loop {
-        let batch = take(&mut lock(&engine.inbox).asks, &flights.asks);
-        let Some(mut batch) = batch else { return };
-        let flight = flight(engine, flights, |flights| &flights.asks);
-        // A caller that has gone before its request was sent needs no request.
-        batch.retain(|ask| !ask.reply.is_closed());
-        if batch.is_empty() {
-            continue;
+        let (leaves, asks) = {
+            let mut inbox = lock(&engine.inbox);
+            let leaves = take(&mut inbox.leaves, &flights.leaves);
+            (leaves, take(&mut inbox.asks, &flights.asks))
+        };
+        if leaves.is_none() && asks.is_none() {
+            return;
         }
-        tokio::spawn(async move {
-            let engine = Arc::clone(&flight.engine);
-            attempt(&engine, batch).await;
-            drop(flight);
-        });
+        if let Some(batch) = leaves {
+            send_leaves(engine, flights, batch);
+        }
+        if let Some(batch) = asks {
+            send_asks(engine, flights, batch);
+        }
     }
+}
+
+fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>, mut batch: Vec<Ask>) {
+    let flight = flight(engine, flights, |flights| &flights.asks);
+    // A caller that has gone before its request was sent needs no request.
+    batch.retain(|ask| !ask.reply.is_closed());
+    if batch.is_empty() {
+        return;
+    }
+    tokio::spawn(async move {
+        let engine = Arc::clone(&flight.engine);
+        attempt(&engine, batch).await;
+        drop(flight);
+    });
 }
 
 async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
@@ -183,17 +199,13 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
     }
 }
 
-fn send_leaves(engine: &Arc<Engine>, flights: &Arc<Flights>) {
-    loop {
-        let batch = take(&mut lock(&engine.inbox).leaves, &flights.leaves);
-        let Some(batch) = batch else { return };
-        let flight = flight(engine, flights, |flights| &flights.leaves);
-        tokio::spawn(async move {
-            let engine = Arc::clone(&flight.engine);
-            release(&engine, batch).await;
-            drop(flight);
-        });
-    }
+fn send_leaves(engine: &Arc<Engine>, flights: &Arc<Flights>, batch: Vec<Leaving>) {
+    let flight = flight(engine, flights, |flights| &flights.leaves);
+    tokio::spawn(async move {
+        let engine = Arc::clone(&flight.engine);
+        release(&engine, batch).await;
+        drop(flight);
+    });
 }
 
 async fn release(engine: &Arc<Engine>, batch: Vec<Leaving>) {

@@ -117,6 +117,13 @@ impl Lease {
         self.hold.watch_at().map(|until| until.since(now))
     }
 
+    /// The TTL that the store has given: at least what was asked for; over etcd, which counts whole seconds, rounded up. It
+    /// counts from before the last renewal was sent. `None`: the lease has none.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        self.hold.ttl()
+    }
+
     /// For how long it has been held.
     #[must_use]
     pub fn held_for(&self) -> Duration {

@@ -18,7 +18,7 @@ use crate::rule::{Tick, backoff::Jitter};
 #[derive(Debug)]
 pub(crate) struct Leaving {
     pub(super) leave: Leave,
-    /// Whose gate opens when the store has answered.
+    /// Whose gate opens: when the release is on its way, or, if it keeps its place for a time, has been answered.
     pub(super) hold: Option<Arc<Hold>>,
     pub(super) reply: Option<oneshot::Sender<Left>>,
     /// From when the store has freed the key by itself.
@@ -154,8 +154,14 @@ impl Engine {
         if !keeper_is_there {
             return; // nobody is left to send it: the TTL frees the key
         }
+        let leaves_for_good = |leaving: &&Leaving| leaving.leave.linger.is_none();
+        let holds = counted.iter().filter(leaves_for_good);
+        let holds: Vec<_> = holds.filter_map(|leaving| leaving.hold.clone()).collect();
         // One lock for all: the keeper must not set off with the first of them.
         lock(&self.inbox).leaves.extend(counted);
+        // The next of this process need not wait for the answer: its request sets off behind this one, or with it. If
+        // it overtakes, the store finds the key busy, and wakes it.
+        holds.iter().for_each(|hold| hold.open_gate());
         self.work.notify_one();
     }
 

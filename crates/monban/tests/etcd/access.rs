@@ -185,6 +185,22 @@ fn tls_is_verified() {
         let plain = refused(&format!("etcd://127.0.0.1:{port}")).await;
         assert!(plain.to_string().contains("etcds://"), "{plain}");
 
+        // And with a user, whose password is worth nothing over a connection that is not verified.
+        for words in [
+            &["user", "add", "root:sentinel-root"][..],
+            &["user", "grant-role", "root", "root"],
+            &["auth", "enable"],
+        ] {
+            server.ask(words).unwrap();
+        }
+        let root = format!("etcds://root:sentinel-root@localhost:{port}?ca={ca}");
+        let client = Client::at(&root).await;
+        let claim = client.exclusive("k");
+        client.takes(&claim).await;
+        client.releases(&claim).await;
+        let wrong = refused(&root.replace("root@", "wrong@")).await;
+        assert!(wrong.to_string().contains("does not accept"), "{wrong}");
+
         let options = EtcdOptions::new().election(Duration::from_millis(500)).tls(
             &good_file,
             &key_file,

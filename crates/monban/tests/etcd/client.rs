@@ -20,6 +20,15 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     run_within(Duration::from_secs(240), test);
 }
 
+/// As [`run`], where it takes as long as it takes.
+pub(crate) fn drive<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(work)
+}
+
 /// A server that tests share which do it no harm; each has a prefix of its own.
 pub(crate) fn shared() -> &'static EtcdServer {
     static SERVER: OnceLock<EtcdServer> = OnceLock::new();
@@ -71,6 +80,15 @@ pub(crate) async fn nothing_is_left(server: &EtcdServer, prefix: &str) {
         assert!(start.elapsed() < SOON, "left behind: {left:?}");
         pause(50).await;
     }
+}
+
+/// How far the store is.
+pub(crate) fn revision(server: &EtcdServer) -> i64 {
+    let said = server.ask(&["get", "x", "--write-out=fields"]).unwrap();
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("\"Revision\" : "));
+    line.unwrap().parse().unwrap()
 }
 
 /// The leases that there are, in hexadecimal.

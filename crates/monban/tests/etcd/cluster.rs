@@ -1,20 +1,18 @@
 //! Three members: leaders that die, members that are stopped. What a majority has is kept.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Busy};
 use monban::data::Claim;
-use monban::{Locks, Options};
 use monban_testkit::{EtcdOptions, EtcdServer, wait_until};
 
 use crate::client::{Client, SOON, nothing_is_left, run, woken};
+use crate::counting::Counting;
 
 /// For how many seconds leaders are killed; CI does it for a few.
 const STORM: &str = "MONBAN_ETCD_STORM_SECONDS";
 
-fn three() -> EtcdServer {
+pub(crate) fn three() -> EtcdServer {
     let options = EtcdOptions::new()
         .members(3)
         .election(Duration::from_millis(1_000));
@@ -67,80 +65,44 @@ fn without_a_majority_nothing_is_granted_and_with_it_again_all_goes_on() {
     });
 }
 
-/// Four processes count, not atomically, while one leader after the other is killed. `MONBAN_ETCD_STORM_SECONDS=60` for
-/// a minute.
+/// `MONBAN_ETCD_STORM_SECONDS=60` for a minute.
 #[test]
 fn no_count_is_lost_while_leaders_are_killed() {
     let seconds = std::env::var(STORM).map_or(9, |seconds| seconds.parse().unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
     let mut server = three();
     let url = format!("{}?timeout=5s", server.url());
-    let (counter, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (inside, over) = (
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let fence = Arc::new(AtomicU64::new(0));
-    let mut workers = Vec::new();
+    let mut counting = Counting::new(Duration::from_secs(20));
     for _ in 0..4 {
-        let url = url.clone();
-        let (counter, counted) = (Arc::clone(&counter), Arc::clone(&counted));
-        let (inside, over, fence) = (Arc::clone(&inside), Arc::clone(&over), Arc::clone(&fence));
-        workers.push(runtime.spawn(async move {
-            let locks = Locks::connect(&url).await.unwrap();
-            let options = Options::new().ttl(Duration::from_secs(20));
-            let mutex = locks.mutex("count").unwrap().with(options).unwrap();
-            while !over.load(Ordering::SeqCst) {
-                let lease = match mutex.lock().within(SOON * 2).await {
-                    Ok(lease) => lease,
-                    Err(error) if error.is_transient() => continue,
-                    Err(error) => panic!("{error}"),
-                };
-                let own = u64::try_from(lease.fence().unwrap().as_i64()).unwrap();
-                assert!(fence.swap(own, Ordering::SeqCst) < own, "fences go back");
-                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two are inside");
-                let seen = counter.load(Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                lease
-                    .check()
-                    .expect("connectivity was lost for less than the TTL");
-                counter.store(seen + 1, Ordering::SeqCst);
-                counted.fetch_add(1, Ordering::SeqCst);
-                inside.fetch_sub(1, Ordering::SeqCst);
-                let _ = lease.release().await; // whether it was ours until now is not always known
-            }
-        }));
+        counting.worker(&url, None);
     }
     let start = Instant::now();
     let mut kills = 0;
     while start.elapsed() < Duration::from_secs(seconds) {
-        let mut leader = 0;
-        let found = wait_until("a leader", SOON * 2, || {
-            Ok(server.leader().is_ok_and(|found| {
-                leader = found;
-                true
-            }))
-        });
-        found.unwrap();
+        let leader = leader_of(&server);
         server.kill9(leader).unwrap();
         std::thread::sleep(Duration::from_millis(1_500));
         server.restart(leader).unwrap();
         kills += 1;
         std::thread::sleep(Duration::from_millis(1_500));
     }
-    over.store(true, Ordering::SeqCst);
-    for worker in workers {
-        runtime.block_on(worker).unwrap();
-    }
-    let counted = counted.load(Ordering::SeqCst);
-    eprintln!("{kills} leaders killed, {counted} counted");
-    assert_eq!(counter.load(Ordering::SeqCst), counted);
+    let pause = counting.longest_pause();
+    let counted = counting.finish();
+    eprintln!("{kills} leaders killed, {counted} counted, none for {pause:?} at most");
     assert!(kills > 0 && counted > 0, "{kills} kills, {counted} counted");
-    runtime.block_on(nothing_is_left(&server, "count/"));
+    run(nothing_is_left(&server, "count/"));
+}
+
+/// Which member leads, as soon as one does.
+pub(crate) fn leader_of(server: &EtcdServer) -> usize {
+    let mut leader = 0;
+    let found = wait_until("a leader", SOON * 2, || {
+        Ok(server.leader().is_ok_and(|found| {
+            leader = found;
+            true
+        }))
+    });
+    found.unwrap();
+    leader
 }
 
 impl Client {

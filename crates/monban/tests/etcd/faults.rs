@@ -6,8 +6,8 @@ use monban::contract::{Attempt, Release, Renewal};
 use monban::{Error, Locks, Loss, Options};
 
 use crate::client::{
-    Client, SOON, is_unavailable, keys, lasting, leases, leave, nothing_is_left, pause, run,
-    server, woken,
+    Client, SOON, is_unavailable, keys, lasting, leases, leave, nothing_is_left, pause, revision,
+    run, server, woken,
 };
 use crate::proxy::{Plan, Proxy};
 
@@ -65,6 +65,36 @@ fn a_waiter_whose_lease_is_revoked_holds_nothing_and_is_at_the_end() {
         b.waits(&waiter).await;
         c.releases(&last).await;
         assert!(b.comes_in(&waiter).await.fence > grant.fence);
+    });
+}
+
+/// It is woken by the end of the one ahead, before it hears of its own.
+#[test]
+fn a_waiter_whose_lease_is_revoked_is_not_let_in_by_what_wakes_it() {
+    run(async {
+        let server = server();
+        let (a, b) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+        );
+        let held = a.exclusive("k");
+        a.takes(&held).await;
+        let before = leases(&server);
+        let waiter = b.exclusive("k");
+        let changed = b.waits(&waiter).await.changed.unwrap();
+        let own = leases(&server)
+            .into_iter()
+            .find(|lease| !before.contains(lease));
+        server.ask(&["lease", "revoke", &own.unwrap()]).unwrap();
+        assert_eq!(keys(&server, "k/").len(), 1);
+        a.releases(&held).await;
+        let left = revision(&server);
+        woken(changed).await;
+        // It asks as if it were in line, and is: anew, from now on.
+        let grant = b.takes(&waiter).await;
+        assert!(grant.fence.unwrap().as_i64() > left);
+        assert_eq!(keys(&server, "k/").len(), 1);
+        assert_eq!(b.renews(&waiter).await, Renewal::Kept);
     });
 }
 

@@ -6,7 +6,7 @@ use monban::contract::{Release, Renewal, Store, Why};
 use monban::data::{EntryId, Mode, Standing};
 
 use crate::client::{
-    Client, SOON, keys, leases, leave, nothing_is_left, run, server, shared, woken,
+    Client, SOON, keys, leases, leave, nothing_is_left, revision, run, server, shared, woken,
 };
 
 const ONE: Mode = Mode::Permits { n: 1, of: 2 };
@@ -162,6 +162,29 @@ fn one_lease_carries_all_claims_and_stays_between_them() {
             }
         }
         assert_eq!(leases(&server).len(), 1);
+    });
+}
+
+/// Ready together, they are one transaction: the cluster writes once.
+#[test]
+fn a_release_and_the_next_claim_of_a_process_are_one_write() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        let mut held = client.exclusive("k");
+        client.takes(&held).await;
+        for _ in 0..5 {
+            let next = client.exclusive("k");
+            let before = revision(&server);
+            let (left, got) = tokio::join!(client.releases(&held), client.takes(&next));
+            assert_eq!(left, Release::Done);
+            assert_eq!(revision(&server), before + 1);
+            assert_eq!(got.fence.unwrap().as_i64(), before + 1);
+            assert_eq!(keys(&server, "k/").len(), 1);
+            held = next;
+        }
+        client.releases(&held).await;
+        nothing_is_left(&server, "k/").await;
     });
 }
 

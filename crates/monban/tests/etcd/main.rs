@@ -9,7 +9,10 @@ mod access;
 mod caller;
 mod client;
 mod cluster;
+mod counting;
 mod faults;
 mod line;
+mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;
+mod slow;

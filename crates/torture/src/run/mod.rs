@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use monban::contract::{Guarantees, Liveness, Order};
+use monban::contract::{Guarantees, Order};
 
 use crate::event::{Event, Log, What};
 use crate::plan::{self, Frame, Kind, Need};
@@ -179,7 +179,7 @@ fn begun(
             .chain(promised.sentences().into_iter().map(str::to_owned))
             .collect(),
         ordered: promised.order == Order::Fifo,
-        expires: promised.liveness == Liveness::Ttl,
+        expires: promised.liveness.has_ttl(),
     }
 }
 

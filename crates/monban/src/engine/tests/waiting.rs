@@ -7,7 +7,7 @@ use super::*;
 use crate::contract::{Attempt, Store};
 use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Mode, Options, ProcessId};
 use crate::rule::backoff;
-use crate::testing::Verb;
+use crate::testing::{Fault, Verb};
 
 #[test]
 fn a_release_wakes_the_next_without_time_passing() {
@@ -25,6 +25,24 @@ fn a_release_wakes_the_next_without_time_passing() {
         drop(lease);
         block_on(next.join().unwrap().unwrap().release()).unwrap();
     }
+    world.assert_clean("nothing is left");
+}
+
+/// So they may travel together; no time passes on the clock, by which the answer is late.
+#[test]
+fn the_next_of_a_process_does_not_wait_for_the_answer_to_a_release() {
+    let world = World::new();
+    let mutex = world.remote.mutex("k").unwrap();
+    let lease = mutex.lock().wait().unwrap();
+    let fence = lease.fence().unwrap();
+    world
+        .faults
+        .inject(Verb::Release, Fault::ReplyLate(secs(5)));
+    drop(lease);
+    let next = mutex.lock().wait().unwrap();
+    assert!(next.fence().unwrap() > fence);
+    drop(next);
+    world.clock.advance(secs(5));
     world.assert_clean("nothing is left");
 }
 

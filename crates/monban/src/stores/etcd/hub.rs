@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tonic::client::Grpc;
+use tonic::body::Body;
+use tonic::client::{Grpc, GrpcService};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +20,7 @@ use super::proto::{
     AuthenticateRequest, Call, KEEP_ALIVE, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
     RangeRequest, StatusRequest, WATCH, WatchRequest, WatchResponse,
 };
+use super::whole::Whole;
 use crate::data::{Error, Result, printable};
 use crate::rule::{Clock, backoff};
 
@@ -143,7 +145,7 @@ impl Hub {
         let once = |link: Link, token: Option<MetadataValue<Ascii>>| {
             let (request, path) = (request.clone(), path.clone());
             async move {
-                let mut grpc = client(&link).await?;
+                let mut grpc = client(Whole(link.channel)).await?;
                 let codec = ProstCodec::<R, R::Answer>::default();
                 let request = signed(request, token);
                 Ok(grpc.unary(request, path, codec).await?.into_inner())
@@ -159,7 +161,7 @@ impl Hub {
         within: Duration,
     ) -> std::result::Result<Option<i64>, Trouble> {
         let once = |link: Link, token: Option<MetadataValue<Ascii>>| async move {
-            let mut grpc = client(&link).await?;
+            let mut grpc = client(link.channel).await?;
             let codec = ProstCodec::<LeaseKeepAliveRequest, LeaseKeepAliveResponse>::default();
             let only = tokio_stream::once(LeaseKeepAliveRequest { id: lease });
             let mut request = signed(only, token);
@@ -186,7 +188,7 @@ impl Hub {
         let mut request = signed(requests, token);
         require_leader(&mut request);
         let opened = async {
-            let mut grpc = client(link).await?;
+            let mut grpc = client(link.channel.clone()).await?;
             let path = PathAndQuery::from_static(WATCH);
             grpc.streaming(request, path, codec).await
         };
@@ -262,7 +264,7 @@ impl Hub {
             password: password.clone(),
         };
         let asked = async {
-            let mut grpc = client(link).await?;
+            let mut grpc = client(Whole(link.channel.clone())).await?;
             let path = PathAndQuery::from_static(AuthenticateRequest::PATH);
             let codec = ProstCodec::<_, <AuthenticateRequest as Call>::Answer>::default();
             grpc.unary(Request::new(request), path, codec).await
@@ -347,10 +349,10 @@ impl Link {
     }
 }
 
-async fn client(link: &Link) -> std::result::Result<Grpc<Channel>, Status> {
-    let mut grpc = Grpc::new(link.channel.clone()).max_decoding_message_size(LARGEST);
+async fn client<S: GrpcService<Body>>(through: S) -> std::result::Result<Grpc<S>, Status> {
+    let mut grpc = Grpc::new(through).max_decoding_message_size(LARGEST);
     let ready = grpc.ready().await;
-    ready.map_err(|error| Status::unavailable(error.to_string()))?;
+    ready.map_err(|error| Status::unavailable(error.into().to_string()))?;
     Ok(grpc)
 }
 

@@ -10,15 +10,6 @@ use super::watches::Target;
 use crate::contract::Busy;
 use crate::data::Mode;
 
-/// Whether what is read is the latest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Confirmed {
-    /// It was, once: what the member has.
-    Once,
-    /// It is: a majority says so.
-    Now,
-}
-
 impl Asking<'_> {
     pub(super) async fn look_at_all(&self) -> Result<Sight, Trouble> {
         let request = TxnRequest {
@@ -39,16 +30,26 @@ impl Asking<'_> {
     /// holder.
     pub(super) async fn look_ahead(&self, mine: i64, told: i64) -> Result<Sight, Trouble> {
         if told > 0 {
-            let sight = self.look_from(mine, Confirmed::Once).await?;
+            let sight = self.look_at_first(mine).await?;
             if sight.revision >= told && sight.find(&self.place).is_some() {
                 return Ok(sight);
             }
         }
-        self.look_from(mine, Confirmed::Now).await
+        self.look_from(mine).await
     }
 
-    async fn look_from(&self, mine: i64, confirmed: Confirmed) -> Result<Sight, Trouble> {
-        let mut request = TxnRequest {
+    /// Looks at the beginning of the line up to the claim, as far as the member has it: one range, since whoever has been
+    /// told is first as a rule, and waits for this answer.
+    async fn look_at_first(&self, mine: i64) -> Result<Sight, Trouble> {
+        let request = ops::first_of_the_member(&self.line, FIRST, mine);
+        let within = self.core.patience(self.claim.ttl);
+        let range = self.core.hub.ask(&request, within, Tries::Many).await?;
+        let revision = range.header.as_ref().map_or(0, |header| header.revision);
+        Ok(Sight::of(revision, range, &self.line))
+    }
+
+    async fn look_from(&self, mine: i64) -> Result<Sight, Trouble> {
+        let request = TxnRequest {
             success: vec![
                 ops::first(&self.line, FIRST, mine),
                 ops::get(&self.place),
@@ -56,9 +57,6 @@ impl Asking<'_> {
             ],
             ..TxnRequest::default()
         };
-        if confirmed == Confirmed::Once {
-            request.success.iter_mut().for_each(ops::of_the_member);
-        }
         let within = self.core.patience(self.claim.ttl);
         let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
         let (revision, ranges) = ops::ranges(answer);

@@ -60,6 +60,7 @@ mod table;
 mod upkeep;
 mod value;
 mod watches;
+mod whole;
 mod writes;
 
 use std::fmt;
@@ -132,7 +133,7 @@ impl EtcdStore {
         store: "etcd",
         exclusion: Exclusion::Linearizable,
         order: Order::Fifo,
-        liveness: Liveness::Ttl,
+        liveness: Liveness::TtlAndLease,
         fencing: Fencing::WithData,
         permits: true,
         linger: true,

@@ -109,10 +109,12 @@ pub(super) fn one(key: &[u8]) -> RangeRequest {
     }
 }
 
-/// As of what the member has, without asking the others.
-pub(super) fn of_the_member(op: &mut RequestOp) {
-    if let Some(Request::Range(range)) = &mut op.request {
-        range.serializable = true;
+/// As [`first`], as far as the member has it, without asking the others.
+pub(super) fn first_of_the_member(line: &[u8], limit: i64, upto: i64) -> RangeRequest {
+    RangeRequest {
+        max_create_revision: upto,
+        serializable: true,
+        ..line_request(line, limit)
     }
 }
 

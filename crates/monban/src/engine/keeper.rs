@@ -71,18 +71,29 @@ pub(super) async fn sleep_until(clock: &Clock, at: Tick) {
 
 /// How many requests of each verb are on their way.
 #[derive(Debug, Default)]
-struct Flights {
+pub(super) struct Flights {
     asks: AtomicUsize,
     leaves: AtomicUsize,
 }
 
+impl Flights {
+    /// Whether a request for claims may go now. If not, the keeper looks again when one of those on their way has arrived.
+    pub(super) fn more_asks(&self) -> bool {
+        self.asks.load(Ordering::SeqCst) < IN_FLIGHT
+    }
+
+    /// The same for releases.
+    pub(super) fn more_leaves(&self) -> bool {
+        self.leaves.load(Ordering::SeqCst) < IN_FLIGHT
+    }
+}
+
 pub(super) async fn run(engine: Arc<Engine>) {
-    let flights = Arc::new(Flights::default());
     let mut armed = None;
     let mut timer = Box::pin(sleep_if(&engine.clock, armed));
     loop {
-        send_asks(&engine, &flights);
-        send_leaves(&engine, &flights);
+        send_asks(&engine);
+        send_leaves(&engine);
         look_after(&engine);
         if engine.ending.load(Ordering::SeqCst) && engine.pending.load(Ordering::SeqCst) == 0 {
             break;
@@ -115,10 +126,10 @@ async fn sleep_if(clock: &Clock, at: Option<Tick>) {
 
 /// Takes a batch if there is one and a request may go.
 fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
-    if from.is_empty() || flying.load(Ordering::Relaxed) >= IN_FLIGHT {
+    if from.is_empty() || flying.load(Ordering::SeqCst) >= IN_FLIGHT {
         return None;
     }
-    flying.fetch_add(1, Ordering::Relaxed);
+    flying.fetch_add(1, Ordering::SeqCst);
     if from.len() <= BATCH {
         return Some(std::mem::take(from));
     }
@@ -129,34 +140,28 @@ fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
 /// Counts a request as arrived when it is dropped, also by a panic in the store.
 struct Flight {
     engine: Arc<Engine>,
-    flights: Arc<Flights>,
     count: fn(&Flights) -> &AtomicUsize,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        (self.count)(&self.flights).fetch_sub(1, Ordering::Relaxed);
+        (self.count)(&self.engine.flights).fetch_sub(1, Ordering::SeqCst);
         self.engine.work.notify_one();
     }
 }
 
-fn flight(
-    engine: &Arc<Engine>,
-    flights: &Arc<Flights>,
-    count: fn(&Flights) -> &AtomicUsize,
-) -> Flight {
+fn flight(engine: &Arc<Engine>, count: fn(&Flights) -> &AtomicUsize) -> Flight {
     Flight {
         engine: Arc::clone(engine),
-        flights: Arc::clone(flights),
         count,
     }
 }
 
-fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+fn send_asks(engine: &Arc<Engine>) {
     loop {
-        let batch = take(&mut lock(&engine.inbox).asks, &flights.asks);
+        let batch = take(&mut lock(&engine.inbox).asks, &engine.flights.asks);
         let Some(mut batch) = batch else { return };
-        let flight = flight(engine, flights, |flights| &flights.asks);
+        let flight = flight(engine, |flights| &flights.asks);
         // A caller that has gone before its request was sent needs no request.
         batch.retain(|ask| !ask.reply.is_closed());
         if batch.is_empty() {
@@ -183,11 +188,11 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
     }
 }
 
-fn send_leaves(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+fn send_leaves(engine: &Arc<Engine>) {
     loop {
-        let batch = take(&mut lock(&engine.inbox).leaves, &flights.leaves);
+        let batch = take(&mut lock(&engine.inbox).leaves, &engine.flights.leaves);
         let Some(batch) = batch else { return };
-        let flight = flight(engine, flights, |flights| &flights.leaves);
+        let flight = flight(engine, |flights| &flights.leaves);
         tokio::spawn(async move {
             let engine = Arc::clone(&flight.engine);
             release(&engine, batch).await;

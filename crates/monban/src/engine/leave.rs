@@ -156,7 +156,9 @@ impl Engine {
         }
         // One lock for all: the keeper must not set off with the first of them.
         lock(&self.inbox).leaves.extend(counted);
-        self.work.notify_one();
+        if self.flights.more_leaves() {
+            self.work.notify_one();
+        }
     }
 
     fn leave_now(self: &Arc<Self>, leaving: Leaving) {

@@ -21,7 +21,7 @@ local function renew(key, order, mine, rest, ttl)
   local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
   local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
-  local marked = value and string.sub(value, 1, 5) == 'mb1m:'
+  local marked = value and string.sub(value, 1, 5) == 'mb1m:' and string.sub(rest, 1, 1) ~= 'x'
   if not (score and dies and dies > now and (score > 0 or marked)) then return 0 end
   -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.
   for _, side in ipairs({ order, expiry }) do

@@ -62,6 +62,7 @@ pub(crate) enum Message {
         who: usize,
         life: u8,
         sent: u8,
+        fence: i64,
     },
     Release {
         who: usize,

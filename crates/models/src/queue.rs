@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use monban::contract::{Release, Renewal};
-use monban::data::{Claim, ClaimId, Fence, Mode};
+use monban::data::{Claim, ClaimId, Fence, Keep, Mode};
 use monban::rule::Tick;
 use monban::rule::line::{Line, Member, State, Verdict};
 
@@ -51,8 +51,12 @@ impl Queue {
             .ok()
     }
 
-    pub(crate) fn renew(&mut self, claim: &Claim, now: u8) -> Renewal {
-        let kept = self.with(|line, mint| line.renew(&claim.id, claim.ttl, tick(now), mint));
+    pub(crate) fn renew(&mut self, claim: &Claim, granted: i64, now: u8) -> Renewal {
+        let keep = Keep {
+            claim: claim.clone(),
+            fence: Fence::new(granted),
+        };
+        let kept = self.with(|line, mint| line.renew(&keep, tick(now), mint));
         if kept { Renewal::Kept } else { Renewal::Lost }
     }
 

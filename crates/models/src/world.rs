@@ -125,8 +125,13 @@ impl World {
                     });
                 }
             }
-            Message::Renew { who, life, sent } => {
-                if self.store.renew(scene.claim(who, life), now) == Renewal::Kept {
+            Message::Renew {
+                who,
+                life,
+                sent,
+                fence,
+            } => {
+                if self.store.renew(scene.claim(who, life), fence, now) == Renewal::Kept {
                     self.send(Message::Kept { who, life, sent });
                 }
             }
@@ -289,12 +294,16 @@ impl Model for Scene {
             }
             Event::Renews(who) => {
                 let (now, client) = (world.now, &mut world.clients[who]);
+                let Phase::Holding { fence, .. } = client.phase else {
+                    return None;
+                };
                 client.spare -= 1;
                 let life = client.life;
                 world.send(Message::Renew {
                     who,
                     life,
                     sent: now,
+                    fence,
                 });
             }
             Event::Checks(who) => {

@@ -1,7 +1,8 @@
 //! One client of the store under test, and what it expects.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use super::report::{Failure, Verdict, ensure};
 use super::together::within;
 use crate::contract::{Attempt, Busy, Grant, Release, Renewal, Store, Wake};
 use crate::data::{
-    Claim, ClaimId, Claimant, Entry, EntryId, IfBusy, Key, Leave, Mode, ProcessId, Result,
+    Claim, ClaimId, Claimant, Entry, EntryId, Fence, IfBusy, Keep, Key, Leave, Mode, ProcessId,
+    Result,
 };
 use crate::rule::Clock;
 use crate::testing::sleep;
@@ -21,6 +23,8 @@ pub(super) struct Client {
     claimant: Claimant,
     ttl: Duration,
     patience: Duration,
+    /// The fences of the grants that it was told, by which it renews.
+    granted: Mutex<HashMap<ClaimId, Option<Fence>>>,
 }
 
 /// The claim, refused rather than queued.
@@ -49,6 +53,7 @@ impl Client {
             claimant,
             ttl,
             patience,
+            granted: Mutex::default(),
         }
     }
 
@@ -87,11 +92,27 @@ impl Client {
     // --- verbs, as the store answers them ---
 
     pub(super) async fn attempts(&self, claims: &[Claim]) -> Result<Vec<Result<Attempt>>, Failure> {
-        whole(claims.len(), self.store.attempt(claims).await)
+        let answers = whole(claims.len(), self.store.attempt(claims).await)?;
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (claim, answer) in claims.iter().zip(&answers) {
+            if let Ok(Attempt::Granted(grant)) = answer {
+                granted.insert(claim.id, grant.fence);
+            }
+        }
+        Ok(answers)
     }
 
+    /// By the grants that it was told last.
     pub(super) async fn renewals(&self, claims: &[Claim]) -> Result<Vec<Result<Renewal>>, Failure> {
-        whole(claims.len(), self.store.renew(claims).await)
+        let keeping: Vec<Keep> = {
+            let granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+            let keep = |claim: &Claim| Keep {
+                claim: claim.clone(),
+                fence: granted.get(&claim.id).copied().flatten(),
+            };
+            claims.iter().map(keep).collect()
+        };
+        whole(claims.len(), self.store.renew(&keeping).await)
     }
 
     pub(super) async fn releases(

@@ -105,8 +105,10 @@ macro_rules! conformance_tests {
                 renewal_keeps_a_hold_past_its_ttl
                 asking_again_keeps_a_hold_past_its_ttl
                 renewal_keeps_readers_and_permits_past_their_ttl
-                renewal_keeps_a_waiter_s_place_past_its_ttl
+                asking_again_keeps_a_waiter_s_place_past_its_ttl
                 renewal_never_acquires
+                a_holder_that_has_to_wait_again_has_lost
+                a_holder_that_is_granted_anew_has_lost
                 every_renewal_starts_the_ttl_anew
                 one_reader_s_end_is_not_another_s
                 ttls_are_taken_in_the_right_unit

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Guarantees;
-use crate::data::{Claim, Claimant, Entry, Fence, Leave, Result};
+use crate::data::{Claim, Claimant, Entry, Fence, Keep, Leave, Result};
 
 /// A lock service: keeps, for every key, one line of live claims in the order they joined.
 ///
@@ -51,13 +51,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable` (it may or may not have been granted) or `Rejected`.
     async fn attempt(&self, claims: &[Claim]) -> Vec<Result<Attempt>>;
 
-    /// Keeps claims alive, held or waiting, for their TTL. Never re-acquires.
+    /// Keeps claims that hold, for their TTL, by the grant whose fence is named. Never re-acquires.
+    ///
+    /// A claim that was taken away may come back, as a waiter or by a grant of its own, by a copy of its own request
+    /// that arrives late. Its owner must not go on: others have held, or hold. So a claim that waits is lost, and
+    /// so is one that holds by a grant of another fence. (Grants of shares carry none; there it counts that it holds.)
+    /// Waiters keep their places by asking again.
     ///
     /// # Errors
     ///
-    /// For each claim: `Unavailable` if the outcome is not known, `Rejected`. That a claim is gone is
+    /// For each claim: `Unavailable` if the outcome is not known, `Rejected`. That a claim does not hold any more is
     /// not an error: it is [`Renewal::Lost`].
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>>;
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>>;
 
     /// Leaves the line, waiting or holding; or keeps the place with no owner.
     ///
@@ -152,9 +157,9 @@ pub enum Why {
 /// The answer to a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// The claim is in line, held or waiting as before.
+    /// The claim holds, and has held since that grant.
     Kept,
-    /// The claim is not in line any more.
+    /// The claim does not hold any more by that grant.
     Lost,
 }
 

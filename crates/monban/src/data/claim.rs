@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClaimId, Claimant, Key, Mode};
+use super::{ClaimId, Claimant, Fence, Key, Mode};
 
 /// One caller's wish for a key, waiting or holding.
 #[derive(Clone, Debug)]
@@ -29,6 +29,16 @@ pub enum IfBusy {
     Leave,
     /// Let it join the line, or keep its place there.
     Queue,
+}
+
+/// A claim that is believed to hold, and is to be kept.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The claim.
+    pub claim: Claim,
+    /// The fence of the grant by which it holds, as the store told it; `None` if it told none. So the grant is told
+    /// from a later one of the same claim.
+    pub fence: Option<Fence>,
 }
 
 /// A claim that leaves its line.

@@ -17,7 +17,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{Claim, IfBusy, Leave};
+pub use claim::{Claim, IfBusy, Keep, Leave};
 pub use claimant::Claimant;
 pub use entry::{Entry, EntryId, Standing};
 pub use error::{Error, Loss, Result};

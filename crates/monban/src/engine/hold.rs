@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::core::{Engine, GateGuard};
 use crate::contract::Wake;
-use crate::data::{Claim, Error, Fence, Loss, Options, RenewalPolicy};
+use crate::data::{Claim, Error, Fence, Keep, Loss, Options, RenewalPolicy};
 use crate::rule::{Lifetime, Tick};
 
 /// One held claim: its times, and whether it has ended.
@@ -100,6 +100,14 @@ impl Hold {
     fn life(&self) -> Option<Lifetime> {
         let sent = Tick::from_nanos(self.sent.load(Ordering::Acquire));
         self.ttl.map(|ttl| Lifetime { sent, ttl })
+    }
+
+    /// What the store is asked to keep.
+    pub(super) fn keep(&self) -> Keep {
+        Keep {
+            claim: self.claim.clone(),
+            fence: self.fence,
+        }
     }
 
     /// From when it must be taken for lost; `None`: the store's process or session rule.

@@ -17,7 +17,7 @@ use super::hold::{Hold, lock};
 use super::leave::Leaving;
 use super::schedule::Look;
 use crate::contract::{Reach, Renewal};
-use crate::data::{Claim, Leave, Loss, Result};
+use crate::data::{Claim, Keep, Leave, Loss, Result};
 use crate::rule::{Clock, Tick};
 
 /// The most claims of one request.
@@ -252,9 +252,9 @@ fn expire(engine: &Arc<Engine>, hold: &Arc<Hold>) {
 }
 
 async fn renew(engine: Arc<Engine>, batch: Vec<Arc<Hold>>) {
-    let claims: Vec<Claim> = batch.iter().map(|hold| hold.claim.clone()).collect();
+    let keeping: Vec<Keep> = batch.iter().map(|hold| hold.keep()).collect();
     let sent = engine.clock.now();
-    let mut answers = engine.store.renew(&claims).await.into_iter();
+    let mut answers = engine.store.renew(&keeping).await.into_iter();
     for hold in &batch {
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
         renewed(&engine, hold, sent, answer);
@@ -307,7 +307,7 @@ impl Engine {
         let store = Arc::clone(&self.store);
         let work = async move {
             let sent = engine.clock.now();
-            let mut answers = store.renew(std::slice::from_ref(&hold.claim)).await;
+            let mut answers = store.renew(&[hold.keep()]).await;
             let answer = answers.pop().unwrap_or_else(|| Err(engine.no_answer()));
             renewed(&engine, &hold, sent, answer.clone());
             answer

@@ -332,9 +332,9 @@ impl Drop for Lease {
         let engine = &self.handle.engine;
         match self.state() {
             LeaseState::Lost(why) => {
-                // The store may still have it, for a while: nothing stays that can be cleaned up.
+                // The store may have it still, or again: nothing stays that can be cleaned up.
                 engine.lose(&self.hold, why);
-                if why != Loss::Taken && self.hold.end() == Some(End::Lost(why)) {
+                if self.hold.end() == Some(End::Lost(why)) {
                     engine.leave(Leaving::behind(&self.hold.claim, engine.clock.now()));
                 }
             }

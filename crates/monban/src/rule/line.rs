@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::Tick;
-use crate::data::{Claim, ClaimId, Error, Fence, IfBusy, Mode, Result};
+use crate::data::{Claim, ClaimId, Error, Fence, IfBusy, Keep, Mode, Result};
 
 /// The live claims of one key in the order they joined.
 #[derive(Clone, Debug, Default)]
@@ -114,21 +114,19 @@ impl Line {
         Ok(verdict)
     }
 
-    /// Keeps a claim that is in line, for `ttl` from now; `false` if it is not, or only lingers.
-    pub fn renew(
-        &mut self,
-        id: &ClaimId,
-        ttl: Duration,
-        now: Tick,
-        mint: &mut dyn FnMut() -> Fence,
-    ) -> bool {
+    /// Keeps a claim that holds by a grant of that fence, for its TTL from now; `false` if it does not: it is gone,
+    /// waits or lingers, or has been granted anew.
+    pub fn renew(&mut self, keep: &Keep, now: Tick, mint: &mut dyn FnMut() -> Fence) -> bool {
         self.settle(now, mint);
-        match self.place(id).map(|at| &mut self.members[at]) {
-            Some(member) if member.state != State::Lingering => {
-                member.expires = now.after(ttl);
-                true
-            }
-            _ => false,
+        match self.place(&keep.claim.id).map(|at| &mut self.members[at]) {
+            Some(member) => match member.state {
+                State::Holding { fence, .. } if fence == keep.fence => {
+                    member.expires = now.after(keep.claim.ttl);
+                    true
+                }
+                _ => false,
+            },
+            None => false,
         }
     }
 

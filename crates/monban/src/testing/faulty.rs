@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::sleep::sleep_by;
 use super::{Fault, Faults, Verb};
 use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
-use crate::data::{Claim, Entry, Error, Leave, Result};
+use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
 use crate::rule::Clock;
 
 /// Passes everything on to another store, but for the faults that the test commands by [`Faults`].
@@ -101,10 +101,10 @@ impl Store for FaultyStore {
         self.muffle(each(answer, claims.len()))
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        let work = async { self.faults.store().renew(claims).await };
-        let answer = self.request(Verb::Renew, claims.len(), work).await;
-        each(answer, claims.len())
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        let work = async { self.faults.store().renew(keeping).await };
+        let answer = self.request(Verb::Renew, keeping.len(), work).await;
+        each(answer, keeping.len())
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

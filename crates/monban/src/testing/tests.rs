@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::*;
 use crate::contract::{Attempt, Reach, Renewal, Store};
 use crate::data::{
-    Claim, ClaimId, Claimant, EntryId, Error, IfBusy, Key, Leave, Mode, ProcessId, Result,
+    Claim, ClaimId, Claimant, EntryId, Error, IfBusy, Keep, Key, Leave, Mode, ProcessId, Result,
 };
 use crate::stores::memory::MemoryStore;
 
@@ -38,8 +38,13 @@ impl Bench {
     }
 
     fn renew(&self, claim: &Claim) -> Result<Renewal> {
-        let claims = [claim.clone()];
-        done(self.store.renew(&claims)).remove(0)
+        let line = done(self.faults.store().inspect(b"")).unwrap();
+        let its = line.iter().find(|e| e.id == EntryId::Claim(claim.id));
+        let keep = Keep {
+            claim: claim.clone(),
+            fence: its.and_then(|entry| entry.fence),
+        };
+        done(self.store.renew(&[keep])).remove(0)
     }
 
     fn in_line(&self) -> usize {

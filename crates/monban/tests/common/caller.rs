@@ -1,9 +1,11 @@
 //! One process at a store, whichever it is: its claims, and what becomes of them.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Busy, Grant, Release, Renewal, Store, Wake};
-use monban::data::{Claim, ClaimId, IfBusy, Leave, Mode, ProcessId};
+use monban::data::{Claim, ClaimId, IfBusy, Keep, Leave, Mode, ProcessId};
 use monban::{Claimant, Fence, Key, Result};
 
 /// A store and the claims of one process.
@@ -16,6 +18,8 @@ pub(crate) struct Caller<S> {
     soon: Duration,
     /// After this it gives up what it tries again and again.
     patience: Duration,
+    /// The fences of the grants that it was told, by which it renews.
+    granted: Mutex<HashMap<ClaimId, Option<Fence>>>,
 }
 
 impl<S: Store> Caller<S> {
@@ -26,6 +30,7 @@ impl<S: Store> Caller<S> {
             ttl,
             soon,
             patience,
+            granted: Mutex::default(),
         }
     }
 
@@ -45,7 +50,34 @@ impl<S: Store> Caller<S> {
     }
 
     pub(crate) async fn ask(&self, claim: &Claim) -> Result<Attempt> {
-        only(self.store.attempt(std::slice::from_ref(claim)).await)
+        only(self.attempts(std::slice::from_ref(claim)).await)
+    }
+
+    pub(crate) async fn attempts(&self, claims: &[Claim]) -> Vec<Result<Attempt>> {
+        let answers = self.store.attempt(claims).await;
+        let mut granted = self.granted.lock().unwrap();
+        for (claim, answer) in claims.iter().zip(&answers) {
+            if let Ok(Attempt::Granted(grant)) = answer {
+                granted.insert(claim.id, grant.fence);
+            }
+        }
+        answers
+    }
+
+    /// Renews claims by the grants that were told last.
+    pub(crate) async fn renewals(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
+        let keep = |claim: &Claim| Keep {
+            claim: claim.clone(),
+            fence: self
+                .granted
+                .lock()
+                .unwrap()
+                .get(&claim.id)
+                .copied()
+                .flatten(),
+        };
+        let keeping: Vec<Keep> = claims.iter().map(keep).collect();
+        self.store.renew(&keeping).await
     }
 
     pub(crate) async fn takes(&self, claim: &Claim) -> Grant {
@@ -67,7 +99,7 @@ impl<S: Store> Caller<S> {
     }
 
     pub(crate) async fn tries_renewal(&self, claim: &Claim) -> Result<Renewal> {
-        only(self.store.renew(std::slice::from_ref(claim)).await)
+        only(self.renewals(std::slice::from_ref(claim)).await)
     }
 
     pub(crate) async fn renews(&self, claim: &Claim) -> Renewal {

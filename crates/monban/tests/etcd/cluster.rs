@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use monban::contract::Renewal;
+use monban::contract::{Attempt, Busy};
+use monban::data::Claim;
 use monban::{Locks, Options};
 use monban_testkit::{EtcdOptions, EtcdServer, wait_until};
 
@@ -29,13 +30,12 @@ fn a_member_that_is_stopped_is_left_for_another() {
         let (a, b) = (Client::at(&url).await, Client::at(&url).await);
         let (held, waiter) = (a.exclusive("k"), b.exclusive("k"));
         let grant = a.takes(&held).await;
-        let changed = b.waits(&waiter).await.changed.unwrap();
+        b.waits(&waiter).await;
         server.stop_signal(0).unwrap();
         let again = a.comes_in(&held).await;
         assert_eq!(again.fence, grant.fence);
         // The waiter's stream of watches hangs at the stopped member until a verb finds that out.
-        let renewed = b.comes_back(&waiter).await;
-        assert_eq!(renewed, Renewal::Kept);
+        let changed = b.waits_still(&waiter).await.changed.unwrap();
         a.is_rid_of(&held).await;
         woken(changed).await;
         assert!(b.comes_in(&waiter).await.fence > grant.fence);
@@ -144,12 +144,13 @@ fn no_count_is_lost_while_leaders_are_killed() {
 }
 
 impl Client {
-    /// Renews until that is answered.
-    async fn comes_back(&self, claim: &monban::data::Claim) -> Renewal {
+    /// Asks until that is answered.
+    async fn waits_still(&self, claim: &Claim) -> Busy {
         let start = Instant::now();
         loop {
-            match self.tries_renewal(claim).await {
-                Ok(renewal) => return renewal,
+            match self.ask(claim).await {
+                Ok(Attempt::Busy(busy)) => return busy,
+                Ok(Attempt::Granted(grant)) => panic!("{grant:?}"),
                 Err(error) => assert!(error.is_transient() && start.elapsed() < SOON, "{error}"),
             }
         }

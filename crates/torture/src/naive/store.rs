@@ -7,7 +7,7 @@ use monban::contract::{
     Attempt, Busy, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal,
     Store, Why,
 };
-use monban::data::{Claim, ClaimId, Entry, EntryId, Fence, Leave, Mode, Standing};
+use monban::data::{Claim, ClaimId, Entry, EntryId, Fence, Keep, Leave, Mode, Standing};
 use monban::{Error, Key, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Script, Value, cmd};
@@ -311,10 +311,10 @@ impl Store for NaiveStore {
         answers
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
         let mut answers = Vec::new();
-        for claim in claims {
-            answers.push(self.keep(claim).await);
+        for keep in keeping {
+            answers.push(self.keep(&keep.claim).await);
         }
         answers
     }

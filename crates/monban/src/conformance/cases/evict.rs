@@ -84,7 +84,11 @@ pub async fn a_waiting_claim_can_be_evicted(stage: &Stage<'_>) -> Verdict {
         told == Release::Done,
         format_args!("freeing {entry:?} by hand is {told:?}"),
     )?;
-    b.has_lost(&second).await?;
+    let line = a.line(&key).await?;
+    ensure(
+        line.len() == 2,
+        format_args!("one of three was evicted: {line:?}"),
+    )?;
     a.keeps(&first).await?;
     a.leaves(&first).await?;
     c.gets(&third).await?;

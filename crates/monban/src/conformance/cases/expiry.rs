@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
-use crate::contract::Release;
+use super::{Client, Failure, Stage, Verdict, ensure, lasting, or_leave};
+use crate::contract::{Attempt, Fencing, Release};
 use crate::data::{Claim, EntryId, Mode, Options};
 
 /// A claim that ends by its TTL, or by the death of its client.
@@ -58,11 +58,7 @@ pub async fn a_silent_waiter_does_not_hold_up_the_line(stage: &Stage<'_>) -> Ver
     a.keeps(&holder).await?;
     a.leaves(&holder).await?;
     c.gets(&last).await?;
-    for (client, claim) in [(b, silent), (d, other)] {
-        if let Some(client) = client {
-            client.has_lost(&claim).await?;
-        }
-    }
+    drop((b, d));
     let line = c.line(&key).await?;
     ensure(
         line.len() == 1,
@@ -175,7 +171,7 @@ pub async fn asking_again_keeps_a_hold_past_its_ttl(stage: &Stage<'_>) -> Verdic
     a.leaves(&holder).await
 }
 
-pub async fn renewal_keeps_a_waiter_s_place_past_its_ttl(stage: &Stage<'_>) -> Verdict {
+pub async fn asking_again_keeps_a_waiter_s_place_past_its_ttl(stage: &Stage<'_>) -> Verdict {
     let [a, b, c] = stage.clients().await?;
     let key = stage.key("k");
     let (holder, last) = (a.exclusive(&key), c.exclusive(&key));
@@ -183,13 +179,9 @@ pub async fn renewal_keeps_a_waiter_s_place_past_its_ttl(stage: &Stage<'_>) -> V
     a.takes(&holder).await?;
     b.waits(&waiter).await?;
     c.waits(&last).await?;
-    for round in 0..7 {
+    for _ in 0..7 {
         stage.pass(waiter.ttl / 3).await;
-        if round % 2 == 0 {
-            b.keeps(&waiter).await?;
-        } else {
-            b.waits(&waiter).await?;
-        }
+        b.waits(&waiter).await?;
     }
     a.leaves(&holder).await?;
     if stage.is_fifo() {
@@ -226,6 +218,79 @@ pub async fn renewal_never_acquires(stage: &Stage<'_>) -> Verdict {
     a.has_lost(&old).await?;
     b.takes(&or_leave(new.clone())).await?;
     b.leaves(&new).await
+}
+
+/// A claim was taken away, and a copy of its own request came late: its owner must not go on as if nothing had been.
+pub async fn a_holder_that_has_to_wait_again_has_lost(stage: &Stage<'_>) -> Verdict {
+    for mode in modes(stage).await? {
+        let [a, b, c, d] = stage.clients().await?;
+        let key = stage.key(&format!("{mode:?}"));
+        let (old, new) = (a.claim(&key, mode), b.exclusive(&key));
+        a.takes(&old).await?;
+        let d = is_taken_away(stage, &a, d, &old).await?;
+        b.takes(&new).await?;
+        c.waits(&old).await?;
+        for _ in 0..2 {
+            a.has_lost(&old).await?;
+            b.keeps(&new).await?;
+        }
+        for client in [&c, &d, &a] {
+            client.release(&old).await?;
+        }
+        b.leaves(&new).await?;
+        let last = or_leave(b.exclusive(&key));
+        b.takes(&last).await?;
+        b.leaves(&last).await?;
+    }
+    Ok(())
+}
+
+/// As above, and others have come and gone when the copy arrives. A share's grants cannot be told apart.
+pub async fn a_holder_that_is_granted_anew_has_lost(stage: &Stage<'_>) -> Verdict {
+    if stage.promises().fencing == Fencing::None {
+        return Ok(());
+    }
+    let modes = modes(stage).await?;
+    for mode in modes.into_iter().filter(|mode| *mode != Mode::Shared) {
+        let [a, b, c, d] = stage.clients().await?;
+        let key = stage.key(&format!("{mode:?}"));
+        let (old, new) = (a.claim(&key, mode), b.exclusive(&key));
+        a.takes(&old).await?;
+        let d = is_taken_away(stage, &a, d, &old).await?;
+        b.takes(&new).await?;
+        b.leaves(&new).await?;
+        if let Attempt::Granted(_) = c.answer(&old).await?? {
+            c.keeps(&old).await?;
+            a.has_lost(&old).await?;
+        }
+        for client in [&c, &d, &a] {
+            client.release(&old).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn modes(stage: &Stage<'_>) -> Result<Vec<Mode>, Failure> {
+    Ok(match stage.has_permits().await? {
+        true => vec![Mode::Exclusive, Mode::Shared, Mode::Permits { n: 1, of: 2 }],
+        false => vec![Mode::Exclusive],
+    })
+}
+
+/// Takes a claim out of the line behind its owner's back: by hand, or by its release from elsewhere.
+async fn is_taken_away(
+    stage: &Stage<'_>,
+    owner: &Client,
+    other: Client,
+    claim: &Claim,
+) -> Result<Client, Failure> {
+    if stage.has_eviction().await? {
+        let told = other.evicts(&other.entry(claim).await?).await?;
+        ensure(told == Release::Done, format_args!("evicted: {told:?}"))?;
+    } else {
+        owner.leaves(claim).await?;
+    }
+    Ok(other)
 }
 
 /// B11, B12, B22, B23: read back from the store.

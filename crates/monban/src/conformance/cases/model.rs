@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Client, Failure, Stage, Verdict, ensure};
 use crate::contract::{Attempt, Fencing, Grant, Release, Renewal};
 use crate::data::{
-    Claim, ClaimId, EntryId, Error, Fence, IfBusy, Key, Leave, Mode, Result, Standing,
+    Claim, ClaimId, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode, Result, Standing,
 };
 use crate::rule::line::{State, Verdict as Told};
 use crate::rule::{Line, Tick};
@@ -73,6 +73,8 @@ struct World<'a> {
     minted: i64,
     made: Vec<Made>,
     told: Grants,
+    /// The claims that were told last that they hold, with the model's fence.
+    hold: HashMap<ClaimId, Option<Fence>>,
 }
 
 /// What the store has told of grants.
@@ -96,6 +98,7 @@ impl<'a> World<'a> {
             minted: 0,
             made: Vec::new(),
             told: Grants::default(),
+            hold: HashMap::new(),
         })
     }
 
@@ -241,6 +244,10 @@ impl<'a> World<'a> {
 
     fn agree(&mut self, claim: &Claim, answer: Result<Attempt>, right: Result<Told>) -> Verdict {
         let text = format!("{claim:?} is answered {answer:?}, by the model {right:?}");
+        match right {
+            Ok(Told::Granted { fence, .. }) => self.hold.insert(claim.id, fence),
+            _ => self.hold.remove(&claim.id),
+        };
         match (answer, right) {
             (Ok(Attempt::Granted(grant)), Ok(Told::Granted { fence, .. })) => {
                 self.told.hear(self.stage, claim, &grant, fence)?;
@@ -266,13 +273,20 @@ impl<'a> World<'a> {
     }
 
     async fn renew(&mut self) -> Verdict {
-        let batch = self.batch(false);
+        let mut batch = self.batch(false);
+        // A store need not know of a grant that it has not told, and a share's has no fence to tell it by.
+        batch.retain(|at| {
+            let claim = &self.made[*at].claim;
+            claim.mode != Mode::Shared || self.hold.contains_key(&claim.id)
+        });
         let claims = self.claims(&batch);
         let answers = self.client(&batch).renewals(&claims).await?;
         for (claim, answer) in claims.iter().zip(answers) {
-            let right = self.on(&claim.key, |line, now, mint| {
-                line.renew(&claim.id, claim.ttl, now, mint)
-            });
+            let keep = Keep {
+                claim: claim.clone(),
+                fence: self.hold.get(&claim.id).copied().flatten(),
+            };
+            let right = self.on(&claim.key, |line, now, mint| line.renew(&keep, now, mint));
             let kept = answer? == Renewal::Kept;
             ensure(
                 kept == right,

@@ -12,7 +12,6 @@ pub async fn every_verb_may_be_repeated(stage: &Stage<'_>) -> Verdict {
     for _ in 0..2 {
         b.waits(&second).await?;
         a.keeps(&first).await?;
-        b.keeps(&second).await?;
     }
     let line = a.line(&key).await?;
     ensure(

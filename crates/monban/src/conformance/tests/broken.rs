@@ -13,8 +13,8 @@ use super::super::{Case, Subject, Time, Wakes, cases};
 use super::block_on;
 use crate::contract::{Attempt, Busy, Grant, Guarantees, Reach, Release, Renewal, Store, Wake};
 use crate::data::{
-    Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Key, Leave, Mode, Options,
-    Result, Standing,
+    Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
+    Options, Result, Standing,
 };
 use crate::rule::Clock;
 use crate::stores::memory::MemoryStore;
@@ -39,10 +39,12 @@ enum How {
     TtlInWholeSeconds,
     DeadWaitersStay,
     AskingAgainDoesNotKeep,
+    PlacesExpire,
     RenewalRecreates,
     RenewalSaysKept,
     RenewalDoesNothing,
-    RenewalLosesThePlace,
+    RenewalOfWaiters,
+    RenewalOfAnyGrant,
     RenewalDrawsANewFence,
     RepeatsFences,
     StartsFencesAnew,
@@ -183,9 +185,11 @@ const TABLE: &[(How, &str)] = &[
     ),
     (RenewalDrawsANewFence, "renewal_keeps_a_hold_past_its_ttl"),
     (
-        RenewalLosesThePlace,
-        "renewal_keeps_a_waiter_s_place_past_its_ttl",
+        PlacesExpire,
+        "asking_again_keeps_a_waiter_s_place_past_its_ttl",
     ),
+    (RenewalOfWaiters, "a_holder_that_has_to_wait_again_has_lost"),
+    (RenewalOfAnyGrant, "a_holder_that_is_granted_anew_has_lost"),
     (RepeatsFences, "fences_grow_from_grant_to_grant"),
     (StartsFencesAnew, "fences_outlive_clients_and_keys"),
     (FencesShares, "shares_carry_no_fence"),
@@ -356,6 +360,7 @@ impl Workshop {
             how,
             inner: store.clone(),
             grants: Mutex::default(),
+            real: Mutex::default(),
             count: Mutex::default(),
         });
         Self {
@@ -393,11 +398,16 @@ impl Subject for Workshop {
 /// What was told of a grant.
 type Told = (Option<Fence>, Option<u32>);
 
+/// A grant as a renewal names it.
+type Named = (ClaimId, Option<Fence>);
+
 #[derive(Debug)]
 struct Broken {
     how: How,
     inner: MemoryStore,
     grants: Mutex<HashMap<ClaimId, Told>>,
+    /// The grants of the store behind, by those that were told.
+    real: Mutex<HashMap<Named, Option<Fence>>>,
     count: Mutex<i64>,
 }
 
@@ -475,11 +485,13 @@ impl Broken {
             .remove(0)
     }
 
-    async fn keep(&self, claim: &Claim) -> Result<Renewal> {
-        self.inner
-            .renew(std::slice::from_ref(claim))
-            .await
-            .remove(0)
+    async fn keep(&self, claim: &Claim, granted: Option<Fence>) -> Result<Renewal> {
+        let real = self.real.lock().unwrap().get(&(claim.id, granted)).copied();
+        let keep = Keep {
+            claim: claim.clone(),
+            fence: real.unwrap_or(granted),
+        };
+        self.inner.renew(&[keep]).await.remove(0)
     }
 
     async fn line(&self, key: &Key) -> Vec<Entry> {
@@ -505,6 +517,13 @@ impl Broken {
                 RemembersGrantsForEver => return Ok(grant(claim, fence, seat)),
                 _ => {}
             }
+        }
+        if self.how == PlacesExpire
+            && let Some(entry) = self.entry(claim).await
+        {
+            let mut dying = claim.clone();
+            dying.ttl = entry.expires_in.unwrap_or(claim.ttl);
+            return self.ask(&dying).await;
         }
         if self.how == TriesRefuseEachOther {
             return self.try_by_joining(claim).await;
@@ -544,6 +563,7 @@ impl Broken {
     }
 
     fn spoil_grant(&self, claim: &Claim, mut grant: Grant) -> Grant {
+        let real = grant.fence;
         grant.fence = match (self.how, grant.fence) {
             (RepeatsFences, Some(fence)) => Fence::new(fence.as_i64() / 8),
             (StartsFencesAnew, Some(_)) => Fence::new(1),
@@ -563,6 +583,10 @@ impl Broken {
             grant.lost = never();
         }
         let told = (grant.fence, grant.seat);
+        self.real
+            .lock()
+            .unwrap()
+            .insert((claim.id, grant.fence), real);
         self.grants.lock().unwrap().insert(claim.id, told);
         grant
     }
@@ -600,7 +624,7 @@ impl Broken {
             DeadWaitersStay if queued => {
                 let mut immortal = claim.clone();
                 immortal.ttl = Options::MAX;
-                self.keep(&immortal).await?;
+                self.ask(&immortal).await?;
             }
             WrongPlace => busy.ahead = busy.ahead.map(|ahead| ahead + 1),
             WakesNobody => busy.changed = never(),
@@ -640,24 +664,25 @@ impl Broken {
         Ok(())
     }
 
-    async fn renew_one(&self, claim: &Claim) -> Result<Renewal> {
-        let claim = &self.understood(claim);
+    async fn renew_one(&self, keep: &Keep) -> Result<Renewal> {
+        let claim = &self.understood(&keep.claim);
+        let mut granted = keep.fence;
         let there = self.entry(claim).await;
         let waits = |entry: &Entry| matches!(entry.standing, Standing::Waiting { .. });
         match self.how {
             RenewalDoesNothing if there.is_some() => return Ok(Renewal::Kept),
-            RenewalLosesThePlace if there.as_ref().is_some_and(waits) => {
-                self.leave(claim, None).await?;
+            RenewalOfWaiters if there.as_ref().is_some_and(waits) => {
                 self.ask(claim).await?;
                 return Ok(Renewal::Kept);
             }
+            RenewalOfAnyGrant => granted = there.as_ref().and_then(|entry| entry.fence),
             RenewalDrawsANewFence => {
                 self.count();
             }
             LingerIsKeptAlive if there.is_some() => return Ok(Renewal::Kept),
             _ => {}
         }
-        match (self.how, self.keep(claim).await?) {
+        match (self.how, self.keep(claim, granted).await?) {
             (RenewalRecreates, Renewal::Lost) => {
                 self.ask(claim).await?;
                 Ok(Renewal::Kept)
@@ -763,10 +788,10 @@ impl Store for Broken {
         self.spoil_batch(answers)
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
         let mut answers = Vec::new();
-        for claim in self.order(claims) {
-            answers.push(self.renew_one(claim).await);
+        for keep in self.order(keeping) {
+            answers.push(self.renew_one(keep).await);
         }
         self.spoil_batch(answers)
     }

@@ -1,6 +1,7 @@
 //! A store that promises as little as a store may: what it does not promise must be refused, and that is all
 //! that the suite may ask of it. Its claims live as long as their client.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use super::block_on;
 use crate::contract::{
     Attempt, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Error, Leave, Mode, Options, Result};
+use crate::data::{Claim, ClaimId, Entry, Error, Fence, Keep, Leave, Mode, Options, Result};
 use crate::rule::Clock;
 use crate::stores::memory::MemoryStore;
 
@@ -33,6 +34,7 @@ impl Subject for Modest {
         Ok(Arc::new(Client {
             store: self.store.clone(),
             alive: Mutex::default(),
+            fences: Mutex::default(),
         }))
     }
 
@@ -45,6 +47,8 @@ impl Subject for Modest {
 struct Client {
     store: MemoryStore,
     alive: Mutex<Vec<Claim>>,
+    /// What it tells nobody: the fences of the grants.
+    fences: Mutex<HashMap<ClaimId, Option<Fence>>>,
 }
 
 fn refused(what: &'static str) -> Error {
@@ -98,6 +102,7 @@ impl Store for Client {
                 .remove(0);
             match answer.as_mut().unwrap() {
                 Attempt::Granted(grant) => {
+                    self.fences.lock().unwrap().insert(claim.id, grant.fence);
                     (grant.fence, grant.ttl, grant.lost) = (None, None, None);
                 }
                 Attempt::Busy(busy) => {
@@ -111,8 +116,15 @@ impl Store for Client {
         answers
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        self.store.renew(claims).await
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        let fenced = |keep: &Keep| {
+            let fences = self.fences.lock().unwrap();
+            let fence = fences.get(&keep.claim.id).copied().flatten();
+            let claim = keep.claim.clone();
+            Keep { claim, fence }
+        };
+        let keeping: Vec<Keep> = keeping.iter().map(fenced).collect();
+        self.store.renew(&keeping).await
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

@@ -1,6 +1,7 @@
 //! The life of a lease: renewal, doubt, loss, release.
 
 use super::*;
+use crate::contract::Attempt;
 use crate::data::{Error, Loss, Options, RenewalPolicy};
 use crate::engine::LeaseState;
 use crate::testing::{Fault, Verb};
@@ -92,6 +93,30 @@ fn a_lease_that_is_renewed_by_hand_is_lost_if_nobody_does() {
         assert!(matches!(block_on(lease.release()), Err(Error::Lost { .. })));
     }
     world.assert_clean("nothing is left");
+}
+
+/// Its own request, on its way for long, brings the claim back: behind another that holds, or after it.
+#[test]
+fn a_lease_that_was_taken_away_is_lost_though_its_claim_has_come_back() {
+    for released in [false, true] {
+        let world = World::new();
+        let lease = world.remote.mutex("k").unwrap().lock().wait().unwrap();
+        let claim = lease.hold().claim.clone();
+        world.faults.pause();
+        let entry = block_on(world.memory.inspect(b"")).unwrap().remove(0);
+        block_on(world.memory.evict(&entry)).unwrap();
+        let next = world.local.mutex("k").unwrap().lock().wait().unwrap();
+        let next = (!released).then_some(next);
+        let late = block_on(world.memory.attempt(&[claim])).remove(0).unwrap();
+        assert_eq!(matches!(late, Attempt::Granted(_)), released);
+        world.faults.resume();
+        world.soon("lost", || lease.state() == LeaseState::Lost(Loss::Taken));
+        drop(lease);
+        world.soon("the claim that came back has left", || {
+            let line = block_on(world.memory.inspect(b"")).unwrap();
+            line.len() == usize::from(next.is_some())
+        });
+    }
 }
 
 #[test]

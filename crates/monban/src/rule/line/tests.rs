@@ -1,5 +1,7 @@
 //! The invariants of the line, held against random operations.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -65,6 +67,8 @@ struct World {
     now: Tick,
     last: i64,
     made: Vec<Claim>,
+    /// The grants that the claims were told last.
+    told: HashMap<ClaimId, Option<Fence>>,
 }
 
 impl World {
@@ -74,6 +78,7 @@ impl World {
             now: Tick::from_nanos(1),
             last: 0,
             made: Vec::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -91,6 +96,9 @@ impl World {
             Op::Attempt { mode, ttl, if_busy } => {
                 let new = claim(mode, ttl, if_busy);
                 let answer = self.line.attempt(&new, self.now, &mut mint);
+                if let Ok(Verdict::Granted { fence, .. }) = answer {
+                    self.told.insert(new.id, fence);
+                }
                 let inside = self.line.members().iter().any(|m| m.claim.id == new.id);
                 let refused =
                     matches!(answer, Ok(Verdict::Busy { .. })) && if_busy == IfBusy::Leave;
@@ -107,6 +115,9 @@ impl World {
                 };
                 let before = self.standing(&again.id);
                 let answer = self.line.attempt(&again, self.now, &mut mint);
+                if let Ok(Verdict::Granted { fence, .. }) = answer {
+                    self.told.insert(again.id, fence);
+                }
                 if let (Some(State::Holding { fence, seat }), Ok(verdict)) = (before, answer)
                     && self
                         .line
@@ -122,10 +133,19 @@ impl World {
                 }
             }
             Op::Renew { which, ttl } => {
-                let Some(old) = self.pick(which) else { return };
+                let Some(mut claim) = self.pick(which) else {
+                    return;
+                };
                 let before = self.line.members().len();
-                self.line
-                    .renew(&old.id, Duration::from_millis(ttl), self.now, &mut mint);
+                claim.ttl = Duration::from_millis(ttl);
+                let fence = self.told.get(&claim.id).copied().flatten();
+                let keep = Keep { claim, fence };
+                let kept = self.line.renew(&keep, self.now, &mut mint);
+                let holds = match self.standing(&keep.claim.id) {
+                    Some(State::Holding { fence: now, .. }) => now == fence,
+                    _ => false,
+                };
+                assert_eq!(kept, holds, "what holds since its grant is kept");
                 assert!(
                     self.line.members().len() <= before,
                     "renewal never acquires"
@@ -266,10 +286,11 @@ fn a_lingering_claim_blocks_without_an_owner() {
         line.attempt(&second, now, &mut mint).unwrap(),
         Verdict::Busy { ahead: 1 }
     );
-    assert!(
-        !line.renew(&first.id, Duration::from_secs(60), now, &mut mint),
-        "it has no owner"
-    );
+    let keep = Keep {
+        claim: first.clone(),
+        fence: None,
+    };
+    assert!(!line.renew(&keep, now, &mut mint), "it has no owner");
     assert!(
         line.release(&first.id, None, now, &mut mint),
         "a repeated release is told the same"

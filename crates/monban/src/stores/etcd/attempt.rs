@@ -91,7 +91,7 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(core: &'a Core, claim: &'a Claim) -> Self {
+    pub(super) fn new(core: &'a Core, claim: &'a Claim) -> Self {
         Self {
             core,
             claim,
@@ -315,6 +315,7 @@ impl<'a> Asking<'a> {
                 (Fence::new(fence), Some(seat))
             }
         };
+        self.core.table.holds(&claim.id, place.create);
         let target = Target::End {
             name: self.place.clone(),
             create: place.create,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt::Asking;
 use super::each::each_line;
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Tries};
@@ -13,28 +14,29 @@ use super::table::{self, Fate, Known};
 use super::value::{State, Value};
 use super::{Core, names, ops};
 use crate::contract::{Release, Renewal};
-use crate::data::{Claim, Error, Leave, Mode, Result};
+use crate::data::{Claim, Error, Keep, Leave, Mode, Result};
 
 /// Claims that are looked at in one read: etcd takes up to 128 by default.
 pub(super) const PART: usize = 100;
 
-pub(super) async fn renew(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<Renewal>> {
-    let known: Vec<Option<Known>> = claims.iter().map(|claim| core.table.touch(claim)).collect();
+pub(super) async fn renew(core: &Arc<Core>, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+    let touch = |keep: &Keep| core.table.touch(&keep.claim);
+    let known: Vec<Option<Known>> = keeping.iter().map(touch).collect();
     // First the leases, then a read that a majority confirms: what it finds lives by what was renewed before.
-    let leases = renew_leases(core, claims, &known).await;
-    let mut answers = Vec::with_capacity(claims.len());
-    let parts = claims.chunks(PART).zip(known.chunks(PART));
-    for (claims, known) in parts {
-        let there = look(core, claims).await;
-        for (at, claim) in claims.iter().enumerate() {
+    let leases = renew_leases(core, keeping, &known).await;
+    let mut answers = Vec::with_capacity(keeping.len());
+    let parts = keeping.chunks(PART).zip(known.chunks(PART));
+    for (keeping, known) in parts {
+        let there = look(core, keeping).await;
+        for (at, keep) in keeping.iter().enumerate() {
             let known = known[at].as_ref();
             let kept = known.and_then(|known| leases.get(&known.lease)).cloned();
             let answer = match (&there, kept) {
                 (Err(error), _) => Err(error.clone()),
                 (_, Some(Err(error))) => Err(error),
-                (Ok(there), _) => kept_or_lost(core, claim, known, there[at].as_ref()).await,
+                (Ok(there), _) => kept_or_lost(core, keep, known, there[at].as_ref()).await,
             };
-            answers.push(answer.map_err(|error| error.of_key(&claim.key)));
+            answers.push(answer.map_err(|error| error.of_key(&keep.claim.key)));
         }
     }
     answers
@@ -42,14 +44,14 @@ pub(super) async fn renew(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<Rene
 
 async fn renew_leases(
     core: &Core,
-    claims: &[Claim],
+    keeping: &[Keep],
     known: &[Option<Known>],
 ) -> HashMap<i64, Result<bool>> {
     let mut longest: HashMap<i64, Duration> = HashMap::new();
-    for (claim, known) in claims.iter().zip(known) {
+    for (keep, known) in keeping.iter().zip(known) {
         if let Some(known) = known {
             let ttl = longest.entry(known.lease).or_default();
-            *ttl = claim.ttl.max(*ttl);
+            *ttl = keep.claim.ttl.max(*ttl);
         }
     }
     let mut kept = HashMap::new();
@@ -59,17 +61,17 @@ async fn renew_leases(
     kept
 }
 
-async fn look(core: &Core, claims: &[Claim]) -> Result<Vec<Option<KeyValue>>> {
-    let place = |claim: &Claim| ops::get(&names::place(core.prefix(), claim));
+async fn look(core: &Core, keeping: &[Keep]) -> Result<Vec<Option<KeyValue>>> {
+    let place = |keep: &Keep| ops::get(&names::place(core.prefix(), &keep.claim));
     let request = TxnRequest {
-        success: claims.iter().map(place).collect(),
+        success: keeping.iter().map(place).collect(),
         ..TxnRequest::default()
     };
-    let shortest = claims.iter().map(|claim| claim.ttl).min();
+    let shortest = keeping.iter().map(|keep| keep.claim.ttl).min();
     let within = core.patience(shortest.unwrap_or(Duration::MAX));
     let answer = core.hub.ask(&request, within, Tries::Many).await?;
     let (_, ranges) = ops::ranges(answer);
-    if ranges.len() != claims.len() {
+    if ranges.len() != keeping.len() {
         return Err(faults::garbled(&core.hub.address));
     }
     Ok(ranges
@@ -80,10 +82,11 @@ async fn look(core: &Core, claims: &[Claim]) -> Result<Vec<Option<KeyValue>>> {
 
 async fn kept_or_lost(
     core: &Core,
-    claim: &Claim,
+    keep: &Keep,
     known: Option<&Known>,
     there: Option<&KeyValue>,
 ) -> Result<Renewal> {
+    let claim = &keep.claim;
     let Some(there) = there.filter(|kv| !lingers(kv)) else {
         if known.is_none_or(|known| known.fate == Fate::Lives) {
             core.table.forget(&claim.id);
@@ -92,16 +95,18 @@ async fn kept_or_lost(
     };
     match known {
         Some(known) if known.fate != Fate::Lives => Ok(Renewal::Lost),
-        Some(known) if known.create == 0 || known.create == there.create_revision => {
-            core.table.in_line(&claim.id, there.create_revision);
-            Ok(Renewal::Kept)
-        }
+        Some(known) if known.held == there.create_revision => match holds_still(keep, there) {
+            true => Ok(Renewal::Kept),
+            false => Ok(Renewal::Lost),
+        },
         // The claim that was granted is gone; a late request has put it again, and nobody wants that.
-        Some(_) => {
+        Some(known) if known.held != 0 => {
             core.table.in_line(&claim.id, there.create_revision);
             core.table.leave_behind(&claim.id);
             Ok(Renewal::Lost)
         }
+        Some(_) => Ok(Renewal::Lost), // it waits
+        None if !holds_still(keep, there) || !fits(core, claim).await? => Ok(Renewal::Lost),
         None => {
             let place = there.key.clone();
             core.table
@@ -115,6 +120,24 @@ async fn kept_or_lost(
             }
         }
     }
+}
+
+/// Whether what stands there is what that grant was for. It held then, so it holds.
+fn holds_still(keep: &Keep, there: &KeyValue) -> bool {
+    let granted = match keep.claim.mode {
+        Mode::Shared => return true, // their grants have no fence
+        Mode::Exclusive => there.create_revision,
+        Mode::Permits { .. } => there.mod_revision,
+    };
+    keep.fence.is_some_and(|fence| fence.as_i64() == granted)
+}
+
+/// Whether a claim of another store holds by its place in the line.
+async fn fits(core: &Core, claim: &Claim) -> Result<bool> {
+    let asking = Asking::new(core, claim);
+    let sight = asking.look_at_all().await.map_err(Error::from)?;
+    let at = sight.find(&asking.place);
+    Ok(at.is_some_and(|at| sight.fits(claim.mode, at)))
 }
 
 fn lingers(kv: &KeyValue) -> bool {

@@ -72,7 +72,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Leave, Result};
+use crate::data::{Claim, Entry, Keep, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -181,8 +181,8 @@ impl Store for EtcdStore {
         attempt::attempt(&self.core, claims).await
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        keep::renew(&self.core, claims).await
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        keep::renew(&self.core, keeping).await
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

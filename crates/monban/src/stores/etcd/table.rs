@@ -59,6 +59,8 @@ pub(super) struct Known {
     pub(super) lease: i64,
     /// Its create revision; 0 while it is not known to be in line.
     pub(super) create: i64,
+    /// The create revision with which it was granted; 0: it was not told that it holds.
+    pub(super) held: i64,
     pub(super) until: Tick,
     pub(super) fate: Fate,
     /// The revision at which what it waited for came about; 0: it was not told since it asked last.
@@ -155,6 +157,7 @@ impl Table {
             place,
             lease,
             create: 0,
+            held: 0,
             until: now.after(whole(claim.ttl)),
             fate: Fate::Lives,
             told: 0,
@@ -172,6 +175,13 @@ impl Table {
     pub(super) fn in_line(&self, id: &ClaimId, create: i64) {
         if let Some(known) = self.lock().claims.get_mut(id) {
             known.create = create;
+        }
+    }
+
+    /// It has been told that it holds, in line since that revision.
+    pub(super) fn holds(&self, id: &ClaimId, create: i64) {
+        if let Some(known) = self.lock().claims.get_mut(id) {
+            known.held = create;
         }
     }
 

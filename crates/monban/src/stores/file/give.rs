@@ -14,16 +14,11 @@ use crate::contract::{Release, Renewal};
 use crate::data::{Claim, ClaimId, Entry, EntryId, Error, Key, Result};
 
 /// Whether a claim is still what it was: somebody may have removed its files.
-pub(super) fn renew(dir: &Dir, slot: &Slot) -> Result<Renewal> {
-    let (member, current) = match slot {
-        Slot::Waiting(waiting) => (Some(&waiting.member), true),
-        Slot::Held(held) => {
-            let current = held.lock.is_current(dir, &held.name)?;
-            match &held.how {
-                How::Beside(member) => (Some(member), current),
-                How::Alone(_) => (None, current),
-            }
-        }
+pub(super) fn renew(dir: &Dir, held: &Held) -> Result<Renewal> {
+    let current = held.lock.is_current(dir, &held.name)?;
+    let member = match &held.how {
+        How::Beside(member) => Some(member),
+        How::Alone(_) => None,
     };
     let linked = match member {
         None => true,

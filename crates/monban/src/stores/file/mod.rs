@@ -82,7 +82,7 @@ use crate::contract::{
 };
 #[cfg(doc)]
 use crate::data::Mode;
-use crate::data::{Claim, ClaimId, Entry, Error, Key, Leave, Result, printable};
+use crate::data::{Claim, ClaimId, Entry, Error, Keep, Key, Leave, Result, printable};
 use dir::Dir;
 use slot::{How, Slot};
 
@@ -240,12 +240,13 @@ impl FileStore {
         answer
     }
 
-    fn renew_one(&self, claim: &Claim) -> Result<Renewal> {
-        let dir = self.dir()?;
+    fn renew_one(&self, keep: &Keep) -> Result<Renewal> {
+        let (dir, claim) = (self.dir()?, &keep.claim);
         match self.shard(&claim.key).slots.get(&claim.id) {
-            Some(slot) => give::renew(dir, slot),
+            Some(Slot::Held(held)) if held.fence == keep.fence => give::renew(dir, held),
+            Some(_) => Ok(Renewal::Lost),
             // Of another store of this directory, perhaps.
-            None if show::is_in_line(dir, &claim.key, claim.id)? => Ok(Renewal::Kept),
+            None if show::holds(dir, keep)? => Ok(Renewal::Kept),
             None => Ok(Renewal::Lost),
         }
     }
@@ -303,10 +304,10 @@ impl Store for FileStore {
             .collect()
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        claims
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        keeping
             .iter()
-            .map(|claim| self.renew_one(claim).map_err(|e| e.of_key(&claim.key)))
+            .map(|keep| self.renew_one(keep).map_err(|e| e.of_key(&keep.claim.key)))
             .collect()
     }
 

@@ -14,7 +14,7 @@ use super::lockfile::LockFile;
 use super::name::{Meaning, Name, meaning};
 use super::patience;
 use super::record::{Content, Record, State};
-use crate::data::{ClaimId, Entry, EntryId, Key, Mode, Result, Standing};
+use crate::data::{Entry, EntryId, Keep, Key, Mode, Result, Standing};
 
 /// A lock without a claim is looked at again after these: monban itself is seen so for an instant, between
 /// taking a lock and writing its record, and between clearing the record and letting go.
@@ -184,16 +184,17 @@ fn of_key(
     Ok((entries, doubt))
 }
 
-/// Whether a claim is in line, whoever made it.
-pub(super) fn is_in_line(dir: &Dir, key: &Key, id: ClaimId) -> Result<bool> {
+/// Whether a claim holds by this grant, whoever made it.
+pub(super) fn holds(dir: &Dir, keep: &Keep) -> Result<bool> {
+    let (key, id) = (&keep.claim.key, EntryId::Claim(keep.claim.id));
     let name = Name::of(key);
     let Some((_, _, lock)) = key_of(dir, &name.base)? else {
         return Ok(false);
     };
     let (entries, _) = of_key(dir, key, &name, &lock, &kernel::locks())?;
-    Ok(entries
-        .iter()
-        .any(|entry| entry.id == EntryId::Claim(id) && entry.standing != Standing::Lingering))
+    Ok(entries.iter().any(|entry| {
+        entry.id == id && entry.standing == Standing::Holding && entry.fence == keep.fence
+    }))
 }
 
 /// Whether a record says who has the lock alone, or whose place a linger keeps.

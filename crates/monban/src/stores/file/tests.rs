@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::contract::{Busy, Grant, Why};
-use crate::data::{Claimant, EntryId, Fence, IfBusy, Mode, ProcessId, Standing};
+use crate::data::{Claimant, EntryId, Fence, IfBusy, Keep, Mode, ProcessId, Standing};
 
 /// Every verb of a local store is finished by its first poll.
 fn now<T>(verb: impl Future<Output = T>) -> T {
@@ -108,6 +108,13 @@ fn granted(store: &FileStore, claim: &Claim) -> Grant {
         Attempt::Granted(grant) => grant,
         Attempt::Busy(busy) => panic!("{busy:?}"),
     }
+}
+
+fn renew(store: &FileStore, claim: &Claim, fence: Option<Fence>) -> Renewal {
+    let claim = claim.clone();
+    now(store.renew(&[Keep { claim, fence }]))
+        .remove(0)
+        .unwrap()
 }
 
 fn busy(store: &FileStore, claim: &Claim) -> Busy {
@@ -344,12 +351,7 @@ fn a_linger_outlives_its_store_and_can_be_ended_by_hand() {
     let rest = answer.free_in.unwrap();
     assert!(rest <= Duration::from_secs(3600) && rest > Duration::from_secs(3500));
     assert_eq!(busy(&store, &claim).why, Why::Lingering);
-    assert_eq!(
-        now(store.renew(std::slice::from_ref(&claim)))
-            .remove(0)
-            .unwrap(),
-        Renewal::Lost
-    );
+    assert_eq!(renew(&store, &claim, None), Renewal::Lost);
     assert_eq!(busy(&store, &queued("k", Mode::Shared)).why, Why::Lingering);
     let waiter = queued("k", Mode::Exclusive);
     let wait_for = busy(&store, &waiter);
@@ -470,22 +472,17 @@ fn a_lock_file_with_content_of_somebody_elses_is_left_as_it_is() {
 fn a_lock_file_that_is_removed_under_its_holder_is_a_loss() {
     let world = World::new();
     let store = world.store();
-    let renew = |claim: &Claim| {
-        now(store.renew(std::slice::from_ref(claim)))
-            .remove(0)
-            .unwrap()
-    };
     let claim = alone("k");
-    granted(&store, &claim);
-    assert_eq!(renew(&claim), Renewal::Kept);
+    let fence = granted(&store, &claim).fence;
+    assert_eq!(renew(&store, &claim, fence), Renewal::Kept);
     fs::remove_file(world.file("k.lock")).unwrap();
-    assert_eq!(renew(&claim), Renewal::Lost);
+    assert_eq!(renew(&store, &claim, fence), Renewal::Lost);
     let next = alone("k");
-    granted(&store, &next);
-    assert_eq!(renew(&claim), Renewal::Lost);
+    let newer = granted(&store, &next).fence;
+    assert_eq!(renew(&store, &claim, fence), Renewal::Lost);
     assert_eq!(release(&store, &claim), Release::Gone);
-    assert_eq!(renew(&next), Renewal::Kept);
-    assert_eq!(renew(&alone("k")), Renewal::Lost);
+    assert_eq!(renew(&store, &next, newer), Renewal::Kept);
+    assert_eq!(renew(&store, &alone("k"), newer), Renewal::Lost);
 }
 
 #[test]
@@ -643,9 +640,9 @@ fn a_directory_that_is_removed_while_in_use_grants_nothing() {
     let world = World::new();
     let store = world.store();
     let claim = alone("k");
-    granted(&store, &claim);
+    let fence = granted(&store, &claim).fence;
     fs::remove_dir_all(world.path()).unwrap();
-    assert_eq!(now(store.renew(&[claim])).remove(0).unwrap(), Renewal::Lost);
+    assert_eq!(renew(&store, &claim, fence), Renewal::Lost);
     for mode in [Mode::Exclusive, Mode::Shared] {
         let error = attempt(&store, &queued("other", mode))
             .unwrap_err()

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, EntryId, Leave, Result};
+use crate::data::{Claim, Entry, EntryId, Keep, Leave, Result};
 use crate::rule::Clock;
 use table::{Table, Turn};
 
@@ -100,8 +100,8 @@ impl Store for MemoryStore {
         self.with(|turn| claims.iter().map(|claim| turn.attempt(claim)).collect())
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        self.with(|turn| claims.iter().map(|claim| Ok(turn.renew(claim))).collect())
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        self.with(|turn| keeping.iter().map(|keep| Ok(turn.renew(keep))).collect())
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

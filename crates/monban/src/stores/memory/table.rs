@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry as At;
 
 use super::slot::{Bell, Slot};
 use crate::contract::{Attempt, Release, Renewal};
-use crate::data::{Claim, ClaimId, Entry, Fence, IfBusy, Key, Leave, Result};
+use crate::data::{Claim, ClaimId, Entry, Fence, IfBusy, Keep, Key, Leave, Result};
 use crate::rule::line::Verdict;
 use crate::rule::{Line, Tick};
 
@@ -101,11 +101,9 @@ impl<'a> Turn<'a> {
         answer
     }
 
-    pub(super) fn renew(&mut self, claim: &Claim) -> Renewal {
+    pub(super) fn renew(&mut self, keep: &Keep) -> Renewal {
         let now = self.now;
-        let kept = self.on(&claim.key, |line, mint| {
-            line.renew(&claim.id, claim.ttl, now, mint)
-        });
+        let kept = self.on(&keep.claim.key, |line, mint| line.renew(keep, now, mint));
         match kept {
             true => Renewal::Kept,
             false => Renewal::Lost,

@@ -65,7 +65,7 @@ fn command(claims: &[&Claim]) -> Cmd {
     };
     batch.each(
         claims,
-        |claim| claim,
+        |claim| (claim, None),
         alike,
         |claim| {
             let queue = if claim.if_busy == IfBusy::Queue {

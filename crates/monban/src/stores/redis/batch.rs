@@ -52,12 +52,15 @@ impl Batch {
         self.command.write_arg(argument);
     }
 
-    /// Adds `mb1x:<claim id>:`, what the value of an exclusive holder begins with.
-    pub(super) fn value_of(&mut self, claim: &Claim) {
+    /// Adds `mb1x:<claim id>:`, what the value of an exclusive holder begins with; and `<fence>:` if its grant is meant.
+    pub(super) fn value_of(&mut self, (claim, granted): (&Claim, Option<i64>)) {
         use std::io::Write;
         self.scratch.clear();
         // Writing to a vector cannot fail.
         let _ = write!(self.scratch, "mb1x:{}:", claim.id);
+        if let Some(fence) = granted {
+            let _ = write!(self.scratch, "{fence}:");
+        }
         self.command.write_arg(&self.scratch);
     }
 
@@ -66,7 +69,7 @@ impl Batch {
     pub(super) fn each<T, const N: usize>(
         &mut self,
         all: &[T],
-        claim: impl Fn(&T) -> &Claim,
+        value: impl Fn(&T) -> (&Claim, Option<i64>),
         alike: impl Fn(&T, &T) -> bool,
         texts: impl Fn(&T) -> [String; N],
     ) {
@@ -79,7 +82,7 @@ impl Batch {
             .iter()
             .for_each(|text| self.argument(text.as_bytes()));
         for one in all {
-            self.value_of(claim(one));
+            self.value_of(value(one));
             if common.is_none() {
                 texts(one)
                     .iter()

@@ -2,9 +2,9 @@
 --
 --   KEYS  the keys
 --   ARGV  1: how many arguments there are for each claim, 1 or 2; 2: TTL in ms, if it is the same for all; then for
---         each claim: `mb1x:<claim id>:`, and its TTL if it is not
+--         each claim: `mb1x:<claim id>:<fence>:`, and its TTL if it is not
 --
--- Puts the expiry off where the key is still the claim's; never creates it. Its last command reads all keys: a caller
+-- Puts the expiry off where the key is still the claim's, by that grant; never creates it. Its last command reads all keys: a caller
 -- that sent CLIENT CACHING YES before is told of their next change. Putting an expiry off is a change too, so the
 -- read stands last; and no other key is declared, since old servers watch whatever a script declares.
 -- Answer: 1 if all are kept, else a list of 1 and 0.

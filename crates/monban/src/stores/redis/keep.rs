@@ -10,14 +10,15 @@ use super::call::{self, Call};
 use super::hub::Hub;
 use super::{faults, scripts};
 use crate::contract::{Release, Renewal};
-use crate::data::{Claim, Leave, Mode, Result};
+use crate::data::{Keep, Leave, Mode, Result};
 
-pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
-    let mut answers: Vec<Option<Result<bool>>> = claims.iter().map(|_| None).collect();
+pub(super) async fn renew(hub: &Hub, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+    let mut answers: Vec<Option<Result<bool>>> = keeping.iter().map(|_| None).collect();
     let (held, other): (Vec<usize>, Vec<usize>) =
-        (0..claims.len()).partition(|at| hub.watches.holds_exclusively(&claims[*at].id));
-    let within = batch::patience(hub.address.timeout, claims.iter());
-    let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
+        (0..keeping.len()).partition(|at| hub.watches.holds_exclusively(&keeping[*at].claim.id));
+    let claims = keeping.iter().map(|keep| &keep.claim);
+    let within = batch::patience(hub.address.timeout, claims);
+    let of = |which: &[usize]| -> Vec<&Keep> { which.iter().map(|at| &keeping[*at]).collect() };
     if !held.is_empty() {
         let call = Call {
             hub,
@@ -39,15 +40,15 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
         answer(&call, &other, &mut answers).await;
         other
             .iter()
-            .for_each(|at| hub.watches.renewed(claims[*at].id));
+            .for_each(|at| hub.watches.renewed(keeping[*at].claim.id));
     }
     let renewal = |at: usize, answer: Option<Result<bool>>| match answer {
         Some(Ok(true)) => Ok(Renewal::Kept),
         Some(Ok(false)) => {
-            hub.watches.forget(&claims[at].id);
+            hub.watches.forget(&keeping[at].claim.id);
             Ok(Renewal::Lost)
         }
-        Some(Err(error)) => Err(error.of_key(&claims[at].key)),
+        Some(Err(error)) => Err(error.of_key(&keeping[at].claim.key)),
         None => Err(faults::garbled(&hub.address.to_string())),
     };
     answers
@@ -57,26 +58,33 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
         .collect()
 }
 
-fn held_command(claims: &[&Claim]) -> Cmd {
-    let keys = claims.iter().copied();
+/// The number of a grant; 0, which none has, if no fence was told. Shares have none, and are not asked for it.
+fn granted(keep: &Keep) -> i64 {
+    keep.fence.map_or(0, |fence| fence.as_i64())
+}
+
+fn held_command(keeping: &[&Keep]) -> Cmd {
+    let keys = keeping.iter().map(|keep| &keep.claim);
     let mut batch = Batch::new(&scripts::HELD, keys, Fence::Unneeded, Orders::Unneeded);
-    let alike = |a: &&Claim, b: &&Claim| a.ttl == b.ttl;
+    let alike = |a: &&Keep, b: &&Keep| a.claim.ttl == b.claim.ttl;
     batch.each(
-        claims,
-        |claim| claim,
+        keeping,
+        |keep| (&keep.claim, Some(granted(keep))),
         alike,
-        |claim| [batch::millis(claim.ttl)],
+        |keep| [batch::millis(keep.claim.ttl)],
     );
     batch.command()
 }
 
-fn renew_command(claims: &[&Claim]) -> Cmd {
-    let keys = claims.iter().copied();
+fn renew_command(keeping: &[&Keep]) -> Cmd {
+    let keys = keeping.iter().map(|keep| &keep.claim);
     let mut batch = Batch::new(&scripts::RENEW, keys, Fence::Unneeded, Orders::Needed);
-    for claim in claims {
-        batch.value_of(claim);
+    for keep in keeping {
+        let claim = &keep.claim;
+        batch.value_of((claim, Some(granted(keep))));
         batch.argument(batch::rest_of(claim).as_bytes());
         batch.argument(batch::millis(claim.ttl).as_bytes());
+        batch.argument(granted(keep).to_string().as_bytes());
     }
     batch.command()
 }
@@ -135,7 +143,7 @@ fn release_command(leaving: &[&Leave]) -> Cmd {
     };
     batch.each(
         leaving,
-        |leave| &leave.claim,
+        |leave| (&leave.claim, None),
         alike,
         |leave| {
             let linger = leave.linger.map_or_else(|| "-1".to_owned(), batch::millis);

@@ -1,18 +1,18 @@
--- renew, for any claims, waiting or holding.
+-- renew, for any claims that hold.
 --
 --   KEYS  all keys; then the order of each, in the same order
---   ARGV  for each claim: `mb1x:<claim id>:`, `<kind>:<n>:<of>:<claimant>`, TTL in ms
+--   ARGV  for each claim: `mb1x:<claim id>:<fence>:`, `<kind>:<n>:<of>:<claimant>`, TTL in ms, its fence or 0
 --
--- Puts the expiry off of a claim that is there and alive; never creates one. A share or permit holds only
+-- Puts the expiry off of a claim that holds by that grant and is alive; never creates one. A share or permit holds only
 -- while the marker is at the key. Answer: a list of 1, 0, or { 4, what went wrong }.
-local function renew(key, order, mine, rest, ttl)
+local function renew(key, order, mine, rest, ttl, fence)
   local expiry = string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then
     if not string.find(value.err, 'WRONGTYPE', 1, true) then error(value.err) end
     value = ''
   end
-  if value and string.sub(value, 1, 54) == mine then
+  if value and string.sub(value, 1, #mine) == mine then
     redis.call('PEXPIRE', key, ttl)
     return 1
   end
@@ -22,21 +22,22 @@ local function renew(key, order, mine, rest, ttl)
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
   local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
   local marked = value and string.sub(value, 1, 5) == 'mb1m:' and string.sub(rest, 1, 1) ~= 'x'
-  if not (score and dies and dies > now and (score > 0 or marked)) then return 0 end
+  if not (marked and score and score < 0 and dies and dies > now) then return 0 end
+  if string.sub(rest, 1, 1) == 'p' and -score ~= fence then return 0 end
   -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.
   for _, side in ipairs({ order, expiry }) do
     redis.call('PEXPIRE', side, math.max(redis.call('PTTL', side), ttl + 1000))
   end
   redis.call('ZADD', expiry, string.format('%.0f', now + ttl), member)
-  if score < 0 and redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
+  if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
   return 1
 end
 
 local kept = {}
 local total = #KEYS / 2
 for claim = 1, total do
-  local fine, answer = pcall(renew, KEYS[claim], KEYS[total + claim], ARGV[3 * claim - 2], ARGV[3 * claim - 1],
-    tonumber(ARGV[3 * claim]))
+  local fine, answer = pcall(renew, KEYS[claim], KEYS[total + claim], ARGV[4 * claim - 3], ARGV[4 * claim - 2],
+    tonumber(ARGV[4 * claim - 1]), tonumber(ARGV[4 * claim]))
   kept[claim] = fine and answer or { 4, type(answer) == 'table' and answer.err or tostring(answer) }
 end
 return kept

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Dice;
 use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
-use crate::data::{Claim, Entry, Error, Leave, Result};
+use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
 use crate::engine::hold::lock;
 use crate::engine::keeper::sleep_until;
 use crate::rule::Clock;
@@ -209,13 +209,13 @@ impl Store for Wire {
         answers
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        let all = claims.to_vec();
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        let all = keeping.to_vec();
         let answer = self.send(|store| {
             let all = all.clone();
             async move { store.renew(&all).await }
         });
-        each(answer.await, claims.len())
+        each(answer.await, keeping.len())
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

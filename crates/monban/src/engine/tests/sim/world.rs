@@ -445,7 +445,6 @@ impl World {
     /// Whoever believes to hold, holds; and who has lost does not believe again.
     fn look(&mut self) {
         let now = self.clock.now();
-        let ghosts = self.ghosts() > 0;
         // Looking lets time pass in the store, so it is done only where there is something to see.
         let mut entries = None;
         for at in 0..self.held.len() {
@@ -459,8 +458,8 @@ impl World {
                 let held = &self.held[at];
                 let alone = matches!(*grip, Grip::One(_));
                 assert!(!(held.lost && alone), "{} believes again", held.number);
-                // A request that is repeated late joins anew, and is renewed like the claim that was taken away.
-                let told = held.knows_by.is_none_or(|by| now >= by && !ghosts);
+                // Also if a request that is repeated late joins anew.
+                let told = held.knows_by.is_none_or(|by| now >= by);
                 let entries = entries.get_or_insert_with(|| self.entries());
                 let id = EntryId::Claim(lease.id());
                 if told {

@@ -6,8 +6,8 @@ use super::super::RedisStore;
 use super::super::batch::kind_of;
 use super::super::names::{FENCE, Side};
 use super::value;
-use crate::contract::{Attempt, Store};
-use crate::data::{Claim, ClaimId, Claimant, IfBusy, Key, Leave, Mode, ProcessId};
+use crate::contract::{Attempt, Renewal, Store};
+use crate::data::{Claim, ClaimId, Claimant, IfBusy, Keep, Key, Leave, Mode, ProcessId};
 use crate::dice::{Dice, Failing};
 
 const CASES: u64 = 250;
@@ -76,6 +76,7 @@ async fn case(server: &RedisServer, store: &RedisStore, seed: u64) {
             put(server, dice, place, &mine);
         }
     }
+    let mut fence = None;
     for _ in 0..2 {
         let answers = store.attempt(std::slice::from_ref(&claim)).await;
         assert_eq!(answers.len(), 1);
@@ -91,12 +92,23 @@ async fn case(server: &RedisServer, store: &RedisStore, seed: u64) {
                 claim.mode
             );
             assert_eq!(grant.fence.is_some(), claim.mode != Mode::Shared);
+            fence = grant.fence;
             assert!(grant.fence.is_none_or(|fence| fence.as_i64() > 0));
         }
     }
-    let renewed = store.renew(std::slice::from_ref(&claim)).await;
+    let keep = Keep {
+        claim: claim.clone(),
+        fence,
+    };
+    let renewed = store.renew(std::slice::from_ref(&keep)).await;
     let listed = store.inspect(b"k").await;
     assert_eq!(renewed.len(), 1);
+    if claim.mode == Mode::Exclusive && fence.is_none() {
+        assert!(
+            !matches!(renewed[0], Ok(Renewal::Kept)),
+            "nothing was granted"
+        );
+    }
     if let Err(error) = listed {
         assert!(!error.to_string().is_empty());
     }

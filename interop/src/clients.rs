@@ -50,6 +50,8 @@ pub const ALL: &[Client] = &[
     plain("rslock", Runtime::Rust),
     plain("monban-on-one-thread", Runtime::Rust),
     plain("raw-on-one-thread", Runtime::Rust),
+    // A list and a message, with nothing that makes a lock safe: what a hand-over costs at least.
+    plain("bare-queue", Runtime::Rust),
     plain("redis-py", Runtime::Python),
     plain("redis-py-asyncio", Runtime::Python),
     Client {

@@ -38,7 +38,8 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
          |---|---|---|---|---|---|---|\n",
     );
     let mut turns = Turns(bench.plan.seed);
-    for (keys, target) in CASES {
+    let cases = CASES.into_iter().filter(|(keys, _)| bench.only.size(*keys));
+    for (keys, target) in cases {
         // A blocking client does one thing at a time: side by side it is its asynchronous sister that counts.
         let peers: Vec<&Peer> = bench
             .peers(NAMES)
@@ -79,11 +80,10 @@ fn rows(
     peers: &[&Peer],
     samples: &[Sample],
 ) -> Outcome {
-    let place = |name| {
-        let found = peers.iter().position(|peer| peer.client.name == name);
-        found.ok_or("no floor")
-    };
-    let (usual, alone) = (place("raw")?, place("raw-on-one-thread")?);
+    let place = |name| peers.iter().position(|peer| peer.client.name == name);
+    let usual = place("raw").or(place("raw-on-one-thread"));
+    let usual = usual.ok_or("no floor: measure raw beside the others")?;
+    let alone = place("raw-on-one-thread").unwrap_or(usual);
     for (peer, sample) in peers.iter().zip(samples) {
         let name = peer.client.name;
         let floor = if name.ends_with("-on-one-thread") {

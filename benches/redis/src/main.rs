@@ -32,6 +32,15 @@ struct Plan {
     held: usize,
 }
 
+/// What of it is measured; nothing said means all.
+#[derive(Debug, Default)]
+struct Only {
+    parts: Vec<String>,
+    clients: Vec<String>,
+    /// Keys side by side, or processes that wait.
+    sizes: Vec<usize>,
+}
+
 /// A client that is there.
 struct Peer {
     client: &'static Client,
@@ -45,6 +54,7 @@ const NAMES: &[&str] = &[
     "rslock",
     "monban-on-one-thread",
     "raw-on-one-thread",
+    "bare-queue",
     "redsync",
     "redis-py",
     "redis-py-asyncio",
@@ -66,26 +76,27 @@ type Part = fn(&Bench) -> Outcome<String>;
 /// What every part is given.
 struct Bench {
     plan: Plan,
+    only: Only,
     peers: Vec<Peer>,
     missing: Vec<&'static str>,
 }
 
 fn main() -> Outcome {
-    let (plan, parts) = plan()?;
-    let bench = bench(plan)?;
+    let (plan, only) = plan()?;
+    let bench = bench(plan, only)?;
     let mut report = String::from("# The Redis store beside other clients\n\n");
     report.push_str(
         "Written by `cargo xtask bench redis`; ratios within one run are what counts.\n\n",
     );
     writeln!(report, "{}\n", machine::describe(&bench)?)?;
     for (name, part) in PARTS {
-        if parts.is_empty() || parts.iter().any(|part| part == name) {
+        if bench.only.part(name) {
             eprintln!("{name} ...");
             report.push_str(&part(&bench)?);
         }
     }
     print!("{report}");
-    if parts.is_empty() {
+    if bench.only.everything() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench");
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("redis.md"), report)?;
@@ -93,9 +104,11 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// `[SEED [ROUNDS [SECONDS [HELD [PART...]]]]]`; with parts, only they are measured and nothing is written.
-fn plan() -> Outcome<(Plan, Vec<String>)> {
-    let words: Vec<String> = env::args().skip(1).collect();
+/// `[SEED [ROUNDS [SECONDS [HELD]]]] [part=NAME] [client=NAME] [size=N]`, the latter as often as wanted; with any of
+/// them, only that is measured and nothing is written.
+fn plan() -> Outcome<(Plan, Only)> {
+    let (limits, words): (Vec<String>, Vec<String>) =
+        env::args().skip(1).partition(|word| word.contains('='));
     let number = |place: usize, usual: u64| words.get(place).map_or(Ok(usual), |word| word.parse());
     let plan = Plan {
         seed: number(0, 1)?,
@@ -103,16 +116,43 @@ fn plan() -> Outcome<(Plan, Vec<String>)> {
         seconds: number(2, 3)?,
         held: usize::try_from(number(3, 10_000)?)?,
     };
-    Ok((plan, words.get(4..).unwrap_or_default().to_vec()))
+    let mut only = Only::default();
+    for limit in &limits {
+        match limit.split_once('=') {
+            Some(("part", name)) => only.parts.push(name.to_owned()),
+            Some(("client", name)) => only.clients.push(name.to_owned()),
+            Some(("size", size)) => only.sizes.push(size.parse()?),
+            _ => return Err(format!("no limit is called {limit}").into()),
+        }
+    }
+    Ok((plan, only))
 }
 
-fn bench(plan: Plan) -> Outcome<Bench> {
+impl Only {
+    fn everything(&self) -> bool {
+        self.parts.is_empty() && self.clients.is_empty() && self.sizes.is_empty()
+    }
+
+    fn part(&self, name: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|part| part == name)
+    }
+
+    fn client(&self, name: &str) -> bool {
+        self.clients.is_empty() || self.clients.iter().any(|client| client == name)
+    }
+
+    fn size(&self, size: usize) -> bool {
+        self.sizes.is_empty() || self.sizes.contains(&size)
+    }
+}
+
+fn bench(plan: Plan, only: Only) -> Outcome<Bench> {
     let own: PathBuf = env::current_exe()?.with_file_name("interop-client");
     if !own.is_file() {
         return Err("no interop-client beside this program: run `cargo xtask bench redis`".into());
     }
     let (mut peers, mut missing) = (Vec::new(), Vec::new());
-    for name in NAMES {
+    for name in NAMES.iter().filter(|name| only.client(name)) {
         let client = client(name);
         match install::install(client, &own)? {
             Some(installed) => peers.push(Peer { client, installed }),
@@ -121,6 +161,7 @@ fn bench(plan: Plan) -> Outcome<Bench> {
     }
     Ok(Bench {
         plan,
+        only,
         peers,
         missing,
     })

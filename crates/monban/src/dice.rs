@@ -103,7 +103,8 @@ impl Dice {
 /// Cases of an ordinary run.
 const CASES: u64 = 8_000;
 
-struct Failing(u64);
+/// Says which seed it was if the test fails meanwhile.
+pub(crate) struct Failing(pub(crate) u64);
 
 impl Drop for Failing {
     fn drop(&mut self) {

@@ -7,13 +7,14 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
 
 use common::{Client, least_permissions, leftovers, refused, run, server};
 use monban::Error;
 use monban::contract::Store;
 use monban::data::Mode;
 use monban::stores::redis::RedisStore;
-use monban_testkit::{RedisOptions, RedisServer, free_port};
+use monban_testkit::{RedisOptions, RedisServer, free_port, wait_until};
 
 #[test]
 fn the_way_in_is_explained_where_it_is_barred() {
@@ -104,7 +105,11 @@ fn servers_that_cannot_keep_the_promise_are_refused() {
         Client::of(&evicting).await;
 
         let full = RedisServer::start(RedisOptions::new().setting("maxclients", "1")).unwrap();
-        let _one = Client::of(&full).await;
+        let one = RedisStore::new(&full.url()).unwrap();
+        // The server may not have noticed yet that whoever looked whether it listens has gone.
+        while one.open().await.is_err() {
+            common::pause(20).await;
+        }
         let error = refused(&full.url()).await;
         assert!(
             error.is_transient() && error.to_string().contains("maxclients"),
@@ -134,6 +139,38 @@ fn a_primary_that_becomes_a_replica_is_not_used_any_more() {
             common::pause(50).await;
         }
         panic!("{last:?}");
+    });
+}
+
+#[test]
+fn a_server_that_cannot_save_says_so_and_is_used_again_when_it_can() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        client.warms_up().await;
+        let set = |name, value| server.ask(&["CONFIG", "SET", name, value]).unwrap();
+        set("save", "3600 1000000");
+        set("rdb-key-save-delay", "60000000");
+        server.ask(&["BGSAVE"]).unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", server.id());
+        let child = std::fs::read_to_string(children).unwrap();
+        let killed = Command::new("kill").args(["-9", child.trim()]).status();
+        assert!(killed.unwrap().success());
+        let saved = |how: &str| -> std::io::Result<bool> {
+            let info = server.ask(&["INFO", "persistence"])?;
+            Ok(info.contains(&format!("rdb_last_bgsave_status:{how}")))
+        };
+        wait_until("a failure to save", common::SOON, || saved("err")).unwrap();
+        let claim = client.exclusive("k");
+        let error = client.ask(&claim).await.unwrap_err();
+        let says = error.to_string().contains("cannot save");
+        assert!(says && !error.is_transient(), "{error}");
+        set("rdb-key-save-delay", "0");
+        server.ask(&["BGSAVE"]).unwrap();
+        wait_until("data that are saved", common::SOON, || saved("ok")).unwrap();
+        client.takes(&claim).await;
+        client.releases(&claim).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }
 

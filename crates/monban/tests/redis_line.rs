@@ -304,6 +304,26 @@ fn an_uncontended_claim_costs_two_commands_and_so_does_a_hand_over() {
 
 /// What the message brings is what the server has, and counts from the request that joined the line.
 #[test]
+fn one_connection_carries_all_claims_of_a_store() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for number in 0..30 {
+            let key = format!("k{number}");
+            client.takes(&client.exclusive(&key)).await;
+            drop(client.waits(&client.exclusive(&key)).await);
+        }
+        let list = server.ask(&["CLIENT", "LIST"]).unwrap();
+        // Beside the one that asks, and perhaps the one that looked whether the server listens.
+        let asks = ["cmd=client|list ", "cmd=client ", "cmd=ping "];
+        let others = list
+            .lines()
+            .filter(|line| !asks.iter().any(|ask| line.contains(ask)));
+        assert_eq!(others.count(), 1, "{list}");
+    });
+}
+
+#[test]
 fn a_grant_that_came_by_message_is_the_one_at_the_key() {
     run(async {
         let server = server();

@@ -50,6 +50,8 @@ fn a_stranger_excludes_and_its_bare_del_lets_the_next_in_at_once() {
         for value in [
             vec!["SET", "k", "token", "PX", "60000"],
             vec!["SET", "k", ""],
+            // A later version of monban's own format.
+            vec!["SET", "k", "mb2x:0a:1:h/1/", "PX", "60000"],
             vec!["HSET", "k", "uuid:1", "1"],
         ] {
             for mode in [Mode::Exclusive, Mode::Shared, TWO] {

@@ -188,7 +188,6 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         observer,
     } = plan;
     let engine = Arc::clone(&request.handle.engine);
-    engine.check_open()?;
     let started = engine.clock.now();
     let until = within.map(|limit| started.after(limit));
     let mut gate = Some(pass_gate(&engine, &request, started, until).await?);

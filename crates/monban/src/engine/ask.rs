@@ -101,8 +101,15 @@ impl Engine {
             reply,
             token,
         });
-        self.work.notify_one();
+        self.asked();
         answer.await.map_err(|_| self.keeper_is_gone())
+    }
+
+    /// Tells the keeper of what was put into the inbox, unless it looks there by itself before it can send more.
+    pub(super) fn asked(&self) {
+        if self.flights.more_asks() {
+            self.work.notify_one();
+        }
     }
 
     /// The store does not answer for longer than the caller waits.

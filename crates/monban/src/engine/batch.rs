@@ -136,7 +136,7 @@ impl Engine {
         let asks: Vec<_> = claims.iter().map(ask).collect();
         // At once: the keeper must not set off with the first of them.
         lock(&self.inbox).asks.extend(asks);
-        self.work.notify_one();
+        self.asked();
         let mut parcels = Vec::with_capacity(claims.len());
         for answer in answers {
             parcels.push(answer.await.map_err(|_| self.keeper_is_gone())?);

@@ -32,6 +32,7 @@ pub(crate) struct Engine {
     pub(super) schedule: Mutex<Schedule>,
     /// Tells the keeper to look at inbox and schedule.
     pub(super) work: Notify,
+    pub(super) flights: keeper::Flights,
     guarantees: OnceLock<Guarantees>,
     process: ProcessId,
     /// Of claims without a label of their own.
@@ -84,6 +85,7 @@ impl Engine {
             inbox: Mutex::default(),
             schedule: Mutex::default(),
             work: Notify::new(),
+            flights: keeper::Flights::default(),
             guarantees: OnceLock::new(),
             process: ProcessId::random(),
             claimant: Claimant::this_process(label),

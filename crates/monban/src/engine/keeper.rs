@@ -71,17 +71,28 @@ pub(super) async fn sleep_until(clock: &Clock, at: Tick) {
 
 /// How many requests of each verb are on their way.
 #[derive(Debug, Default)]
-struct Flights {
+pub(super) struct Flights {
     asks: AtomicUsize,
     leaves: AtomicUsize,
 }
 
+impl Flights {
+    /// Whether a request for claims may go now. If not, the keeper looks again when one of those on their way has arrived.
+    pub(super) fn more_asks(&self) -> bool {
+        self.asks.load(Ordering::SeqCst) < IN_FLIGHT
+    }
+
+    /// The same for releases.
+    pub(super) fn more_leaves(&self) -> bool {
+        self.leaves.load(Ordering::SeqCst) < IN_FLIGHT
+    }
+}
+
 pub(super) async fn run(engine: Arc<Engine>) {
-    let flights = Arc::new(Flights::default());
     let mut armed = None;
     let mut timer = Box::pin(sleep_if(&engine.clock, armed));
     loop {
-        set_off(&engine, &flights);
+        set_off(&engine);
         look_after(&engine);
         if engine.ending.load(Ordering::SeqCst) && engine.pending.load(Ordering::SeqCst) == 0 {
             break;
@@ -114,10 +125,10 @@ async fn sleep_if(clock: &Clock, at: Option<Tick>) {
 
 /// Takes a batch if there is one and a request may go.
 fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
-    if from.is_empty() || flying.load(Ordering::Relaxed) >= IN_FLIGHT {
+    if from.is_empty() || flying.load(Ordering::SeqCst) >= IN_FLIGHT {
         return None;
     }
-    flying.fetch_add(1, Ordering::Relaxed);
+    flying.fetch_add(1, Ordering::SeqCst);
     if from.len() <= BATCH {
         return Some(std::mem::take(from));
     }
@@ -128,52 +139,46 @@ fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
 /// Counts a request as arrived when it is dropped, also by a panic in the store.
 struct Flight {
     engine: Arc<Engine>,
-    flights: Arc<Flights>,
     count: fn(&Flights) -> &AtomicUsize,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        (self.count)(&self.flights).fetch_sub(1, Ordering::Relaxed);
+        (self.count)(&self.engine.flights).fetch_sub(1, Ordering::SeqCst);
         self.engine.work.notify_one();
     }
 }
 
-fn flight(
-    engine: &Arc<Engine>,
-    flights: &Arc<Flights>,
-    count: fn(&Flights) -> &AtomicUsize,
-) -> Flight {
+fn flight(engine: &Arc<Engine>, count: fn(&Flights) -> &AtomicUsize) -> Flight {
     Flight {
         engine: Arc::clone(engine),
-        flights: Arc::clone(flights),
         count,
     }
 }
 
 /// Sends what callers have left, releases first and both taken at once: who asks for a key that this process is leaving
 /// comes behind.
-fn set_off(engine: &Arc<Engine>, flights: &Arc<Flights>) {
+fn set_off(engine: &Arc<Engine>) {
     loop {
         let (leaves, asks) = {
             let mut inbox = lock(&engine.inbox);
-            let leaves = take(&mut inbox.leaves, &flights.leaves);
-            (leaves, take(&mut inbox.asks, &flights.asks))
+            let leaves = take(&mut inbox.leaves, &engine.flights.leaves);
+            (leaves, take(&mut inbox.asks, &engine.flights.asks))
         };
         if leaves.is_none() && asks.is_none() {
             return;
         }
         if let Some(batch) = leaves {
-            send_leaves(engine, flights, batch);
+            send_leaves(engine, batch);
         }
         if let Some(batch) = asks {
-            send_asks(engine, flights, batch);
+            send_asks(engine, batch);
         }
     }
 }
 
-fn send_asks(engine: &Arc<Engine>, flights: &Arc<Flights>, mut batch: Vec<Ask>) {
-    let flight = flight(engine, flights, |flights| &flights.asks);
+fn send_asks(engine: &Arc<Engine>, mut batch: Vec<Ask>) {
+    let flight = flight(engine, |flights| &flights.asks);
     // A caller that has gone before its request was sent needs no request.
     batch.retain(|ask| !ask.reply.is_closed());
     if batch.is_empty() {
@@ -199,8 +204,8 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
     }
 }
 
-fn send_leaves(engine: &Arc<Engine>, flights: &Arc<Flights>, batch: Vec<Leaving>) {
-    let flight = flight(engine, flights, |flights| &flights.leaves);
+fn send_leaves(engine: &Arc<Engine>, batch: Vec<Leaving>) {
+    let flight = flight(engine, |flights| &flights.leaves);
     tokio::spawn(async move {
         let engine = Arc::clone(&flight.engine);
         release(&engine, batch).await;

@@ -162,7 +162,9 @@ impl Engine {
         // The next of this process need not wait for the answer: its request sets off behind this one, or with it. If
         // it overtakes, the store finds the key busy, and wakes it.
         holds.iter().for_each(|hold| hold.open_gate());
-        self.work.notify_one();
+        if self.flights.more_leaves() {
+            self.work.notify_one();
+        }
     }
 
     fn leave_now(self: &Arc<Self>, leaving: Leaving) {

@@ -1,9 +1,10 @@
 //! monban, and what is written in Rust beside it, as a program that a test can talk to; the words are in `driver.rs`.
 //!
 //! ```text
-//! interop-client monban|monban-on-etcd|raw|rake|rslock[-on-one-thread] PORT [RETRY_MS]
+//! interop-client monban|monban-on-etcd|raw|rake|rslock[-on-one-thread]|bare-queue PORT [RETRY_MS]
 //! ```
 
+mod bare;
 mod kinds;
 mod work;
 
@@ -29,6 +30,9 @@ fn main() -> Outcome {
         .first()
         .zip(words.get(1))
         .ok_or("say KIND PORT [RETRY_MS]")?;
+    if name == "bare-queue" {
+        return bare::serve(port);
+    }
     let retry = words.get(2).map(|word| millis(word)).transpose()?;
     let (kind, mut builder) = match name.strip_suffix(ONE_THREAD) {
         Some(kind) => (kind, Builder::new_current_thread()),

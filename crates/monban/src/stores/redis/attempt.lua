@@ -65,6 +65,13 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
     return { 1, tonumber(string.match(value, '^(%d+)', 55)), -1 }
   end
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
+  local k, n, of = parts(member)
+  if score and score < 0 and k == 'x' then
+    -- Who wants the key alone holds by the key alone: somebody else wrote this.
+    redis.call('ZREM', order, member)
+    redis.call('ZREM', expiry, member)
+    score = nil
+  end
   if score then
     redis.call('ZADD', expiry, text(now + ttl), member)
     keep(order, expiry, ttl)
@@ -72,7 +79,6 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
     if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, text(ttl)) end
     return { 1, -score, tonumber(redis.call('ZSCORE', order, 's' .. id) or '-1') }
   end
-  local k, n, of = parts(member)
   if k ~= 'x' then
     local other = clash(value, order, of)
     if other then return { 2, other } end

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use super::batch::{self, Batch, Fence as Counter, Orders};
-use super::call::{self, Call};
+use super::call::Call;
 use super::hub::Hub;
 use super::link::Link;
+use super::reply::{self, InTheWay, Reply};
 use super::value::{self, At};
 use super::watches::Handed;
 use super::{faults, scripts};
@@ -99,7 +100,9 @@ async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize], now: Tick) -> Vec<Resu
     let mut replies = Vec::with_capacity(sent.len());
     for (count, answer) in call.send(&link, sent).await {
         match answer {
-            Ok(value) => replies.extend(read_all(value, count, &link)),
+            Ok(value) => replies.extend(reply::read_all(value, count, &link.name, |what| {
+                link.caught(what)
+            })),
             Err(error) => replies.extend((0..count).map(|_| Err(error.clone()))),
         }
     }
@@ -119,74 +122,6 @@ async fn hearing(hub: &Hub, claims: &[&Claim]) -> Result<Arc<Link>> {
         }
     }
     Ok(link)
-}
-
-/// One answer of the script.
-enum Reply {
-    Granted(Handed),
-    Busy(InTheWay),
-    Clash { there: i64 },
-    OtherMode,
-}
-
-/// What is in the way of a claim, as the script says it.
-struct InTheWay {
-    ahead: i64,
-    head: bool,
-    value: Option<Vec<u8>>,
-    free_in: i64,
-    now: i64,
-    first: Vec<u8>,
-}
-
-fn read_all(value: Value, count: usize, link: &Link) -> Vec<Result<Reply>> {
-    match value {
-        Value::Int(fence) => (fence..)
-            .take(count)
-            .map(|number| Ok(Reply::Granted(Handed { number, seat: -1 })))
-            .collect(),
-        Value::Array(replies) if replies.len() == count => replies
-            .into_iter()
-            .map(|reply| match call::failure(&reply) {
-                Some(what) => Err(link.caught(what)),
-                None => read(reply).ok_or_else(|| faults::garbled(&link.name)),
-            })
-            .collect(),
-        _ => (0..count)
-            .map(|_| Err(faults::garbled(&link.name)))
-            .collect(),
-    }
-}
-
-fn read(reply: Value) -> Option<Reply> {
-    let Value::Array(parts) = reply else {
-        return None;
-    };
-    let mut parts = parts.into_iter();
-    let mut next = || parts.next();
-    match value::int(next()?)? {
-        1 => Some(Reply::Granted(Handed {
-            number: value::int(next()?)?,
-            seat: value::int(next()?)?,
-        })),
-        0 => {
-            let (ahead, head) = (value::int(next()?)?, value::int(next()?)? == 1);
-            let (held, there) = (value::int(next()?)? == 1, value::bytes(next()?)?);
-            Some(Reply::Busy(InTheWay {
-                ahead,
-                head,
-                value: held.then_some(there),
-                free_in: value::int(next()?)?,
-                now: value::int(next()?)?,
-                first: value::bytes(next()?)?,
-            }))
-        }
-        2 => Some(Reply::Clash {
-            there: value::int(next()?)?,
-        }),
-        3 => Some(Reply::OtherMode),
-        _ => None,
-    }
 }
 
 fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -> Result<Attempt> {
@@ -255,10 +190,10 @@ fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
         ahead: usize::try_from(way.ahead).ok(),
         why,
         who,
-        held_for: since.map(|since| value::micros(way.now - since)),
+        held_for: since.map(|since| value::micros(way.now.saturating_sub(since))),
         free_in: u64::try_from(way.free_in)
             .ok()
-            .map(|ms| Duration::from_millis(ms + 1)),
+            .map(|ms| Duration::from_millis(ms.saturating_add(1))),
         changed,
     }
 }

@@ -15,7 +15,7 @@ local step = tonumber(ARGV[2])
 local first = 1
 local reply = {}
 if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2)) == 0 then
-  local call, format = redis.call, string.format
+  local call, format, ARGV, KEYS = redis.call, string.format, ARGV, KEYS
   local tail, ttl = ARGV[3], ARGV[4]
   local time = call('TIME')
   local fence = time[1] * 1000000 + time[2]

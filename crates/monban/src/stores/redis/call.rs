@@ -73,7 +73,11 @@ pub(super) fn failure(answer: &Value) -> Option<&[u8]> {
     }
 }
 
-/// Yes or no.
+/// Yes or no; nothing else is either.
 pub(super) fn yes(answer: Value) -> Option<bool> {
-    value::int(answer).map(|yes| yes == 1)
+    match value::int(answer)? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
 }

@@ -46,7 +46,14 @@ fn said_by_server(said: &str, server: &str) -> Error {
         rejected(format!(
             "{server} wants a password: give it as redis://:password@host or redis://user:password@host"
         ))
-    } else if has("NOPERM") || has("The user executing the script can't") {
+    } else if [
+        "NOPERM",
+        "The user executing the script can't",
+        "ACL failure in script",
+    ]
+    .into_iter()
+    .any(has)
+    {
         rejected(format!(
             "the user may not do at {server} all that a lock needs (the documentation lists it): {}",
             printable(said)
@@ -144,6 +151,7 @@ mod tests {
             "NOPERM: this user has no permissions to run the 'eval' command",
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
             "ERR The user executing the script can't run this command or subcommand script: d5",
+            "ERR ACL failure in script: User u has no permissions to run the 'set' command",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
         ] {

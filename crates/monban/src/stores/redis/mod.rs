@@ -12,7 +12,7 @@
 //! | `monban:{tag}o:<key>` | sorted set | the line, see `line.lua` |
 //! | `monban:{tag}e:<key>` | sorted set | when its members die |
 //! | `monban:{fence}` | string | the last fence; it stays |
-//! | `monban:<process id>` | channel | `g`, `h` or `l` and a claim id: granted (`:<fence>:<seat>`, or: ask again), head of the line (`:<ms until the key expires>`), freed by hand |
+//! | `monban:<process id>` | channel | `g`, `h` or `l` and a claim id: granted (`:<fence>:<seat>`, or: ask again), head of the line (`:<ms until the key expires>`), freed by hand; an empty message says nothing |
 //!
 //! The 1 is the version: another value at the key is that of a program that is not monban, or of a later version, and
 //! excludes all the same. The tag puts the side keys into the key's cluster slot. All but the counter have a TTL.
@@ -44,6 +44,7 @@ mod hub;
 mod keep;
 mod link;
 mod names;
+mod reply;
 mod scripts;
 mod server;
 mod show;

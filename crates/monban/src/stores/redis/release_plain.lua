@@ -53,7 +53,10 @@ elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[
         call('SET', key, 'mb1x:' .. id .. ':' .. fence .. sub(head, 55), 'PX', left)
         call('ZREM', order, head)
         call('ZREM', expiry, head)
-        -- The server writes to its clients in the reverse order. Without the right to publish, waiters ask again.
+        -- The server writes to its clients in the reverse of the order in which it first had something for them. Who was
+        -- granted is in a hurry, who released is in none: so the latter is told first, of nothing. Without the right to
+        -- publish, waiters ask again.
+        pcall('PUBLISH', 'monban:' .. sub(ARGV[5], 6, 21), '')
         if after then pcall('PUBLISH', 'monban:' .. sub(after, 1, 16), 'h' .. sub(after, 1, 48) .. ':' .. left) end
         pcall('PUBLISH', 'monban:' .. sub(head, 1, 16), 'g' .. id .. ':' .. fence .. ':-1')
         return 1

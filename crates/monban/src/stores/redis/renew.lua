@@ -21,7 +21,7 @@ local function renew(key, order, mine, rest, ttl, fence)
   local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
   local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
-  local marked = value and string.sub(value, 1, 5) == 'mb1m:'
+  local marked = value and string.sub(value, 1, 5) == 'mb1m:' and string.sub(rest, 1, 1) ~= 'x'
   if not (marked and score and score < 0 and dies and dies > now) then return 0 end
   if string.sub(rest, 1, 1) == 'p' and -score ~= fence then return 0 end
   -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.

@@ -47,7 +47,7 @@ pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
 
 /// Whether what is not monban's is shown: only for a key that was asked for by its whole name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whole {
+pub(super) enum Whole {
     Ours,
     Foreign,
 }
@@ -106,7 +106,7 @@ fn look(key: &Key, whole: Whole) -> Cmd {
 }
 
 /// What the script saw.
-struct Seen {
+pub(super) struct Seen {
     kind: Vec<u8>,
     value: Vec<u8>,
     left: i64,
@@ -123,7 +123,7 @@ struct Placed {
 }
 
 impl Seen {
-    fn read(answer: Value) -> Option<Self> {
+    pub(super) fn read(answer: Value) -> Option<Self> {
         let Value::Array(parts) = answer else {
             return None;
         };
@@ -161,7 +161,7 @@ impl Seen {
         })
     }
 
-    fn entries(mut self, key: &Key, whole: Whole) -> Vec<Entry> {
+    pub(super) fn entries(mut self, key: &Key, whole: Whole) -> Vec<Entry> {
         let now_ms = self.now / 1_000;
         let at = (self.kind != b"none").then(|| At::read(&self.value));
         let marked = matches!(at, Some(At::Marker { .. }));
@@ -169,7 +169,7 @@ impl Seen {
             .retain(|placed| placed.dies > now_ms && (placed.score > 0 || marked));
         // Holders first, the earliest of them first: theirs is the score nearest to zero.
         self.members
-            .sort_by_key(|placed| (placed.score > 0, placed.score.abs()));
+            .sort_by_key(|placed| (placed.score > 0, placed.score.saturating_abs()));
         let blocks = usize::from(at.is_some() && !marked);
         let mut entries = Vec::new();
         entries.extend(at.and_then(|at| self.at_key(key, at, whole)));
@@ -187,7 +187,7 @@ impl Seen {
             mode: Some(Mode::Exclusive),
             standing,
             claimant,
-            age: Some(value::micros(self.now - since)),
+            age: Some(value::micros(self.now.saturating_sub(since))),
             expires_in,
             fence: Some(fence),
             seat: None,
@@ -242,12 +242,14 @@ impl Seen {
                 Standing::Waiting { ahead }
             },
             claimant: placed.member.claimant.clone(),
-            age: Some(value::micros(self.now - placed.score.abs())),
-            expires_in: u64::try_from(placed.dies - self.now / 1_000)
+            age: Some(value::micros(
+                self.now.saturating_sub(placed.score.saturating_abs()),
+            )),
+            expires_in: u64::try_from(placed.dies.saturating_sub(self.now / 1_000))
                 .ok()
                 .map(Duration::from_millis),
             fence: (holds && mode != Mode::Shared)
-                .then(|| Fence::new(placed.score.abs()))
+                .then(|| Fence::new(placed.score.saturating_abs()))
                 .flatten(),
             seat: u32::try_from(placed.seat).ok(),
         }
@@ -283,7 +285,7 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
         .await;
     match answer.map_err(|error| error.of_key(&entry.key))? {
         Value::Int(0) => Ok(Release::Gone),
-        Value::Int(_) => Ok(Release::Done),
+        Value::Int(1) => Ok(Release::Done),
         _ => Err(faults::garbled(&link.name)),
     }
 }

@@ -164,6 +164,10 @@ async fn a_grant_by_message_counts_from_the_request_that_joined() {
     assert_eq!(watches.handed(&claim, at(400)), None, "once");
     told(&watches, &granted);
     assert_eq!(watches.handed(&claim, at(501)), None, "too little is left");
+    for odd in ["0:-1", "-17:-1", "17:-2", "99999999999999999999:-1", "17"] {
+        told(&watches, &format!("g{}:{odd}", claim.id));
+        assert_eq!(watches.handed(&claim, at(400)), None, "{odd} is no grant");
+    }
     told(&watches, &granted);
     let mut other = claim.clone();
     other.mode = Mode::Shared;

@@ -31,7 +31,14 @@ const SUITES: &[Suite] = &[
             "keyed-models",
         ],
         variables: &[],
-        services: &["redis", "etcd", "postgres", "mariadb", "sqlite"],
+        services: &[
+            "redis",
+            "etcd",
+            "postgres",
+            "pgbouncer",
+            "mariadb",
+            "sqlite",
+        ],
     },
     Suite {
         // Models of all interleavings: optimized, or they take minutes.

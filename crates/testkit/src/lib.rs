@@ -6,13 +6,18 @@
 //! to a server that it did not start, and nothing here is part of what monban publishes.
 
 pub mod etcd;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 mod resp;
 pub mod service;
 pub mod signals;
 pub mod stats;
+pub mod unprivileged;
 
 pub use etcd::{EtcdOptions, EtcdServer};
+pub use pgbouncer::{PgBouncer, PgBouncerOptions};
+pub use postgres::{PostgresOptions, PostgresServer};
 pub use process::{Process, free_port, wait_until};
 pub use redis::{Persistence, RedisOptions, RedisServer};

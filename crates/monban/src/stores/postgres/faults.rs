@@ -112,6 +112,11 @@ pub(super) fn locked(server: &str, waited: Duration) -> Error {
     ))
 }
 
+/// The system has no thread, or no runtime, for us.
+pub(super) fn no_runtime() -> Error {
+    unavailable("no runtime could be started".to_owned())
+}
+
 pub(super) fn rejected(what: String) -> Error {
     Error::rejected(STORE, what)
 }

@@ -86,13 +86,24 @@ impl PostgresStore {
     /// The SQL that makes what the store needs in a database; running it again changes nothing.
     pub const SCHEMA: &str = sql::SCHEMA;
 
-    /// Makes the schema, or brings it up to date, as the URL's user.
+    /// Makes the schema, or brings it up to date, as the URL's user. Blocks until it is done, at most some seconds.
     ///
     /// # Errors
     ///
     /// If the server cannot be reached, or the user may not do it.
-    pub async fn apply_schema(&self) -> Result<()> {
-        self.hub.apply_schema().await
+    pub fn apply_schema(&self) -> Result<()> {
+        let hub = Arc::clone(&self.hub);
+        // On a thread of its own: the caller may be within a runtime, which does not let another one run there.
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(hub.apply_schema()),
+                Err(error) => Err(faults::no_runtime().because(error)),
+            }
+        });
+        thread.join().unwrap_or_else(|_| Err(faults::no_runtime()))
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {

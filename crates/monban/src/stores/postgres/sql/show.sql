@@ -1,4 +1,5 @@
--- The live claims of all keys from `low` to before `high` (null: to the end), each line in order. For people.
+-- The live claims of all keys from `low` to before `high` (null: to the end), each line in order. For people and tests; nobody is granted
+-- or removed by it, so a claim may be shown as waiting whose turn has come while nobody looked.
 CREATE OR REPLACE FUNCTION monban.show(low bytea, high bytea)
 RETURNS TABLE (key bytea, id bytea, slots bigint, takes bigint, standing "char", ahead bigint, age bigint, left_ bigint,
                fence bigint, seat integer, claimant text) LANGUAGE sql STABLE AS $$

@@ -1,4 +1,5 @@
--- What is done now and then, and not by every claim.
+-- What is done now and then, and not by every claim: the reserve is raised ahead of need, the epoch made anew after a
+-- crash, and what is left of keys that nobody uses is removed.
 
 -- Makes sure that claims may live until `until`: says so in the reserve first, ahead of need, and makes the epoch anew if it
 -- was lost. What is missing in `epoch` by then is missing since a crash: see `tables.sql`.

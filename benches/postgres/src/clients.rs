@@ -103,8 +103,11 @@ impl One {
         match (self, held) {
             (_, Held::Monban(lease)) => lease.release().await?,
             (Self::Advisory(pool), Held::Advisory(session, number)) => {
-                let row = session.client.query_one(&session.unlock, &[&number]);
-                if !row.await?.get::<_, bool>(0) {
+                let row = session
+                    .client
+                    .query_one(&session.unlock, &[&number])
+                    .await?;
+                if !row.get::<_, bool>(0) {
                     return Err("the session did not have the lock".into());
                 }
                 pool.idle.lock().expect("no panic").push(session);

@@ -1,5 +1,6 @@
 //! What these tests share.
 
+use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -137,7 +138,15 @@ pub(crate) fn end_sessions(server: &PostgresServer) -> usize {
 
 /// A session of a user's program, which knows nothing of monban but its function.
 pub(crate) async fn session(url: &str) -> tokio_postgres::Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    try_session(url).await.unwrap()
+}
+
+/// As [`session`], if the server has room for one.
+pub(crate) async fn try_session(url: &str) -> Option<tokio_postgres::Client> {
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    let address = (Ipv4Addr::LOCALHOST, config.get_ports()[0]);
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (client, connection) = config.connect_raw(stream, NoTls).await.ok()?;
     tokio::spawn(connection);
-    client
+    Some(client)
 }

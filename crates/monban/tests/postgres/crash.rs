@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use monban::contract::{Release, Renewal};
+use monban::contract::{Release, Renewal, Store};
 use monban::data::Leave;
 use monban_testkit::{PostgresServer, wait_until};
 

@@ -130,7 +130,8 @@ pub fn all_guarantees() -> Vec<Guarantees> {
 
 /// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
 fn unknown(scheme: Option<&str>) -> Error {
-    let known = "use file:/DIRECTORY, memory:, redis://HOST, postgres://USER@HOST, or etcd://HOST,HOST";
+    let known =
+        "use file:/DIRECTORY, memory:, redis://HOST, postgres://USER@HOST, or etcd://HOST,HOST";
     let looks_like_one = |text: &&str| {
         text.bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))

@@ -25,7 +25,14 @@ struct Database {
 fn server() -> &'static PostgresServer {
     static SERVER: OnceLock<PostgresServer> = OnceLock::new();
     // What is on the disk matters to other tests.
-    SERVER.get_or_init(|| PostgresServer::start(PostgresOptions::new().setting("fsync", "off").max_connections(300)).unwrap())
+    SERVER.get_or_init(|| {
+        PostgresServer::start(
+            PostgresOptions::new()
+                .setting("fsync", "off")
+                .max_connections(300),
+        )
+        .unwrap()
+    })
 }
 
 fn pooler() -> &'static PgBouncer {
@@ -63,7 +70,9 @@ impl Database {
     }
 
     fn ask(&self, sql: &str) -> String {
-        server().ask(&format!("\\connect {}\n{sql}", self.name)).unwrap()
+        server()
+            .ask(&format!("\\connect {}\n{sql}", self.name))
+            .unwrap()
     }
 
     /// As a role that may do nothing but what the documentation grants, in a schema that an administrator has made.
@@ -73,7 +82,9 @@ impl Database {
         let database = Self::new(&server().url_of("app", None), Wakes::Next);
         database.ask(PostgresStore::SCHEMA);
         let documentation = include_str!("../src/stores/postgres/mod.rs");
-        let lines = documentation.lines().map(|line| line.trim_start_matches("//! "));
+        let lines = documentation
+            .lines()
+            .map(|line| line.trim_start_matches("//! "));
         let grants: Vec<&str> = lines.filter(|line| line.starts_with("GRANT ")).collect();
         assert_eq!(grants.len(), 2, "{grants:?}");
         database.ask(&grants.join("\n"));

@@ -122,9 +122,7 @@ fn arguments<'a>(
     let (takes, slots): (Vec<i64>, Vec<i64>) =
         each().map(|claim| names::weight(claim.mode)).unzip();
     let ttls: Vec<i64> = each().map(|claim| names::micros(claim.ttl)).collect();
-    let queues: Vec<bool> = each()
-        .map(|claim| claim.if_busy == IfBusy::Queue)
-        .collect();
+    let queues: Vec<bool> = each().map(|claim| claim.if_busy == IfBusy::Queue).collect();
     let claimants: Vec<String> = each().map(|claim| claim.claimant.encode()).collect();
     vec![
         Box::new(keys),

@@ -10,8 +10,8 @@ use super::link::{Link, OnNotice, Session};
 use super::watches::Watches;
 use super::{faults, sql};
 use crate::data::{Error, Result};
-use crate::rule::backoff::{self, Jitter};
 use crate::rule::Clock;
+use crate::rule::backoff::{self, Jitter};
 
 /// The longest pause between two tries to connect.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -69,7 +69,10 @@ impl Hub {
 
     /// Looks for the schema, makes it if there is none, and refuses one of a later version.
     async fn look(&self, link: &Link) -> Result<()> {
-        let rows = match link.raw(&sql::READ_FORMAT, &[], self.address.timeout).await? {
+        let rows = match link
+            .raw(&sql::READ_FORMAT, &[], self.address.timeout)
+            .await?
+        {
             Ok(rows) => rows,
             Err(error) if faults::is_without_schema(&error) => return self.apply(link).await,
             Err(error) => return Err(faults::of(error, &link.name)),
@@ -192,7 +195,9 @@ impl Hub {
 
     async fn sweep(&self, link: &Arc<Link>) -> Result<()> {
         loop {
-            let rows = link.call(&sql::SWEEP, &[&SWEPT], self.address.timeout).await?;
+            let rows = link
+                .call(&sql::SWEEP, &[&SWEPT], self.address.timeout)
+                .await?;
             match rows.first().and_then(|row| row.try_get::<_, i32>(0).ok()) {
                 Some(SWEPT) => {}
                 _ => return Ok(()),

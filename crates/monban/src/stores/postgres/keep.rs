@@ -57,7 +57,10 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
 
 /// The keys and the ids.
 fn whose<'a>(claims: impl Iterator<Item = &'a Claim> + Clone) -> Arguments {
-    let keys: Vec<Vec<u8>> = claims.clone().map(|claim| claim.key.as_bytes().to_vec()).collect();
+    let keys: Vec<Vec<u8>> = claims
+        .clone()
+        .map(|claim| claim.key.as_bytes().to_vec())
+        .collect();
     let ids: Vec<Vec<u8>> = claims.map(|claim| claim.id.to_bytes().to_vec()).collect();
     vec![Box::new(keys), Box::new(ids)]
 }

@@ -63,7 +63,10 @@ mod tests {
             Mode::Exclusive,
             Mode::Shared,
             Mode::Permits { n: 1, of: 1 },
-            Mode::Permits { n: 3, of: Mode::MAX_PERMITS },
+            Mode::Permits {
+                n: 3,
+                of: Mode::MAX_PERMITS,
+            },
         ] {
             let (takes, slots) = weight(all);
             assert_eq!(mode(takes, slots), Some(all));

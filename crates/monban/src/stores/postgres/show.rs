@@ -6,9 +6,7 @@ use super::hub::Hub;
 use super::link::Value;
 use super::{faults, names, sql};
 use crate::contract::Release;
-use crate::data::{
-    ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing,
-};
+use crate::data::{ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing};
 
 pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
     let link = hub.link().await?;

@@ -58,12 +58,7 @@ verb!(
 /// Statements that are used seldom are not prepared.
 pub(super) const SELDOM: usize = usize::MAX;
 
-verb!(
-    EVICT,
-    SELDOM,
-    "SELECT monban.evict($1, $2)",
-    [BYTEA, BYTEA]
-);
+verb!(EVICT, SELDOM, "SELECT monban.evict($1, $2)", [BYTEA, BYTEA]);
 verb!(
     SHOW,
     SELDOM,

@@ -115,11 +115,7 @@ impl Watches {
     }
 
     /// The claim waits; the future is ready when it is worth asking again: when it is told so, or after a pause.
-    pub(super) fn wait(
-        self: &Arc<Self>,
-        claim: &Claim,
-        pause: Option<Duration>,
-    ) -> Option<Wake> {
+    pub(super) fn wait(self: &Arc<Self>, claim: &Claim, pause: Option<Duration>) -> Option<Wake> {
         let mut claims = self.lock();
         let known = claims.get_mut(&claim.id)?;
         known.holds = false;
@@ -153,7 +149,9 @@ impl Watches {
     /// Whether a claim of this process waits in line.
     pub(super) fn waits(&self, process: &ProcessId) -> bool {
         let claims = self.lock();
-        let mut waiting = claims.iter().filter(|(_, known)| !known.holds && !known.passing);
+        let mut waiting = claims
+            .iter()
+            .filter(|(_, known)| !known.holds && !known.passing);
         waiting.any(|(id, _)| id.process() == *process)
     }
 

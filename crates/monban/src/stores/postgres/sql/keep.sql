@@ -144,6 +144,11 @@ BEGIN
         ON CONFLICT (key) DO UPDATE SET (id, fence, since, expires, claimant) =
           (excluded.id, excluded.fence, excluded.since, excluded.expires, excluded.claimant);
       UPDATE monban.head SET lingers = true, since = moment, expires = moment + lingering WHERE key = k;
+      IF h.crowd THEN
+        -- Whoever is the first to wait now knows another instant at which it may be free.
+        PERFORM monban.tell('a', id, '') FROM
+          (SELECT id, listens FROM monban.claim WHERE key = k AND expires > moment ORDER BY place LIMIT 1) AS first WHERE listens;
+      END IF;
       RETURN 'd';
     END IF;
     UPDATE monban.head SET holder = NULL WHERE key = k;

@@ -1,5 +1,6 @@
 //! A PostgreSQL server of one's own, to be killed, stopped and started again; and standbys of it.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -40,6 +41,7 @@ pub struct PostgresOptions {
     password: Option<String>,
     tls: Option<Tls>,
     settings: Vec<String>,
+    variables: Vec<(String, OsString)>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +80,13 @@ impl PostgresOptions {
     #[must_use]
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.settings.push(format!("{name}={value}"));
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
         self
     }
 
@@ -394,6 +403,7 @@ fn launch(options: &PostgresOptions, port: u16, home: &Path) -> io::Result<Proce
     for line in &options.settings {
         set(line);
     }
+    command.envs(options.variables.iter().cloned());
     command.stdout(log.try_clone()?).stderr(log);
     let mut process = Process::spawn(&mut command, Some(home))?;
     let host = home.display().to_string();

@@ -280,6 +280,19 @@ impl PostgresServer {
         Ok(ticks as f64 / 100.0)
     }
 
+    /// An immediate shutdown. It waits for connections that have not said yet what they want, so these are killed.
+    fn quit(&mut self) -> io::Result<()> {
+        self.process.signal(Signal::QUIT)?;
+        let patience = Duration::from_secs(2);
+        wait_until("the end of the sessions", patience, || {
+            Ok(!self.process.is_running()?)
+        })
+        .or_else(|_| {
+            signal_all(&children(self.id()), Signal::KILL);
+            self.end_by(Signal::QUIT)
+        })
+    }
+
     fn end_by(&mut self, signal: Signal) -> io::Result<()> {
         if self.process.is_running()? {
             self.process.signal(signal)?;
@@ -294,7 +307,7 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         // Killed, it would leave a segment of shared memory; so it is asked first. Process kills what is left.
         let ended = match self.process.is_running() {
-            Ok(true) => self.cont().and_then(|()| self.end_by(Signal::QUIT)),
+            Ok(true) => self.cont().and_then(|()| self.quit()),
             _ => {
                 forget_segment(self.home.path());
                 Ok(())
@@ -392,6 +405,8 @@ fn launch(options: &PostgresOptions, port: u16, home: &Path) -> io::Result<Proce
         command.arg("-c").arg(line);
     };
     set("listen_addresses=127.0.0.1");
+    // A connection that says nothing holds up a shutdown for so long.
+    set("authentication_timeout=5s");
     // In its directory, not in that of the system, where it would stay after a kill.
     set("dynamic_shared_memory_type=mmap");
     if let Some(tls) = &options.tls {

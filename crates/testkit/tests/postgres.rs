@@ -4,7 +4,9 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use monban_testkit::{
     PgBouncer, PgBouncerOptions, PostgresOptions, PostgresServer, service, wait_until,
@@ -68,6 +70,33 @@ fn a_server_ends_and_starts_again_in_each_way_with_what_was_committed() {
     drop(server);
     assert!(!is_listening(port) && !dir.exists());
     assert_eq!(processes_naming(&dir.display().to_string()), 0);
+}
+
+/// A connection that was accepted while the server recovered, and says nothing.
+#[test]
+fn silent_connections_do_not_hold_up_the_end() {
+    if service::skipped("postgres") {
+        return;
+    }
+    let mut server = PostgresServer::start(PostgresOptions::new()).unwrap();
+    let (port, stop) = (server.port(), Arc::new(AtomicBool::new(false)));
+    let stopped = Arc::clone(&stop);
+    let silent = std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        while !stopped.load(Ordering::SeqCst) {
+            silent.extend(TcpStream::connect((Ipv4Addr::LOCALHOST, port)));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        silent
+    });
+    server.kill9().unwrap();
+    server.start_again().unwrap();
+    stop.store(true, Ordering::SeqCst);
+    let silent = silent.join().unwrap();
+    assert!(!silent.is_empty());
+    let start = Instant::now();
+    drop(server);
+    assert!(start.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

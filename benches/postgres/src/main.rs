@@ -49,7 +49,11 @@ async fn main() -> Outcome {
         let mut samples = KINDS.map(|_| Samples::default());
         for which in turns(rounds) {
             let figures = cycles(KINDS[which], &server, keys, time).await?;
-            eprintln!("{keys} keys, {}: {:.0} cycles/s", KINDS[which].name(), figures.0);
+            eprintln!(
+                "{keys} keys, {}: {:.0} cycles/s",
+                KINDS[which].name(),
+                figures.0
+            );
             samples[which].add(figures);
         }
         for (kind, sample) in KINDS.iter().zip(&samples) {
@@ -126,7 +130,8 @@ fn machine(server: &PostgresServer) -> Outcome<String> {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let compiler = Command::new("rustc").arg("--version").output()?.stdout;
     let version = server.ask("SHOW server_version")?;
-    let durable = server.ask("SELECT current_setting('fsync'), current_setting('synchronous_commit')")?;
+    let durable =
+        server.ask("SELECT current_setting('fsync'), current_setting('synchronous_commit')")?;
     let (fsync, commit) = durable.split_once('|').unwrap_or_default();
     Ok(format!(
         "* machine: {} × {model}, Linux {}; load before: {}\n* server: PostgreSQL {version}, its own settings (fsync {fsync}, \

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::address::Address;
 use super::link::{Link, OnNotice, Session};
+use super::server::Time;
 use super::watches::Watches;
 use super::{faults, sql};
 use crate::data::{Error, Result};
@@ -51,20 +52,20 @@ impl Hub {
 
     /// Connects for the first time, and makes the schema unless it is there.
     pub(super) async fn open(&self) -> Result<Arc<Link>> {
-        let link = Arc::new(self.connect().await?);
+        let link = Arc::new(self.connect(Time::First).await?);
         self.look(&link).await?;
         self.state.send_replace(State::Up(Arc::clone(&link)));
         Ok(link)
     }
 
-    async fn connect(&self) -> Result<Link> {
+    async fn connect(&self, time: Time) -> Result<Link> {
         let watches = Arc::downgrade(&self.watches);
         let notice: OnNotice = Arc::new(move |text| {
             if let Some(watches) = watches.upgrade() {
                 watches.told(text);
             }
         });
-        Link::open(&self.address, &notice).await
+        Link::open(&self.address, &notice, time).await
     }
 
     /// Looks for the schema, makes it if there is none, and refuses one of a later version.
@@ -98,7 +99,7 @@ impl Hub {
 
     /// As [`apply`](Self::apply), over a connection for it alone.
     pub(super) async fn apply_schema(&self) -> Result<()> {
-        let link = self.connect().await?;
+        let link = self.connect(Time::First).await?;
         self.apply(&link).await
     }
 
@@ -148,7 +149,7 @@ impl Hub {
     /// lock, and be carried out after a release: so its session is ended before the new one is used. Behind a pooler
     /// that cannot be done, and a claim that nobody wants may stay for one TTL.
     async fn reconnect(&self, old: Option<Session>) -> Result<Link> {
-        let link = self.connect().await?;
+        let link = self.connect(Time::Again).await?;
         self.look(&link).await?;
         if let Some(old) = old {
             let started = self.clock.now();

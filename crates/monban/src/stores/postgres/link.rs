@@ -12,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Statement};
 
 use super::address::Address;
+use super::server::Time;
 use super::sql::{self, Verb};
 use super::{faults, server};
 use crate::data::{Error, ProcessId, Result, duration_text};
@@ -62,15 +63,15 @@ impl End {
 
 impl Link {
     /// Connects, is let in, looks what kind of server it is and whether there is a pooler before it.
-    pub(super) async fn open(address: &Address, notice: &OnNotice) -> Result<Self> {
+    pub(super) async fn open(address: &Address, notice: &OnNotice, time: Time) -> Result<Self> {
         let within = CONNECTING.max(address.timeout);
-        match tokio::time::timeout(within, Self::greet(address, notice)).await {
+        match tokio::time::timeout(within, Self::greet(address, notice, time)).await {
             Ok(link) => link,
             Err(_) => Err(faults::silent(&address.to_string(), within)),
         }
     }
 
-    async fn greet(address: &Address, notice: &OnNotice) -> Result<Self> {
+    async fn greet(address: &Address, notice: &OnNotice, time: Time) -> Result<Self> {
         let name = address.to_string();
         let stream = dial(address, &name).await?;
         let mut config = Config::new();
@@ -110,7 +111,7 @@ impl Link {
             let settings = format!("{}; SET statement_timeout = {millis}", sql::SESSION);
             link.simple(&settings).await?;
         }
-        server.check(&link)?;
+        server.check(&link, time)?;
         Ok(link)
     }
 

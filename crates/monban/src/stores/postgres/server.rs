@@ -15,6 +15,14 @@ pub(super) struct Server {
     isolation: String,
 }
 
+/// Which connection is being made. Another one after the first may meet a server that has just stepped down: that is
+/// over soon, and no reason to give anything up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Time {
+    First,
+    Again,
+}
+
 /// The oldest version that is accepted, as the server counts them.
 const OLDEST: i32 = 130_000;
 
@@ -33,7 +41,7 @@ impl Server {
     }
 
     /// Refuses a server that cannot keep the promise.
-    pub(super) fn check(&self, link: &Link) -> Result<()> {
+    pub(super) fn check(&self, link: &Link, time: Time) -> Result<()> {
         let name = &link.name;
         if self.version < OLDEST {
             return Err(Error::unsupported(
@@ -45,15 +53,20 @@ impl Server {
                 ),
             ));
         }
-        if self.standby {
-            return Err(faults::rejected(faults::standby(name)));
-        }
-        // In a session of our own both are set; what a pooler lends has what its role has.
-        if link.session.is_none() && self.read_only {
-            return Err(faults::rejected(format!(
+        let unwritable = match (self.standby, self.read_only) {
+            (true, _) => Some(faults::standby(name)),
+            (_, true) => Some(format!(
                 "transactions at {name} are read-only (default_transaction_read_only)"
-            )));
+            )),
+            _ => None,
+        };
+        if let Some(what) = unwritable {
+            return Err(match time {
+                Time::First => faults::rejected(what),
+                Time::Again => faults::unavailable(what),
+            });
         }
+        // A session of our own is set to it; what a pooler lends has what its role has.
         if link.session.is_none() && self.isolation != "read committed" {
             return Err(faults::rejected(format!(
                 "transactions at {name} are {}, and there is a pooler before it: connect as a role with \

@@ -89,7 +89,7 @@ verb!(
 
 /// For a session of our own: every request ends in bounded time, and is planned once, by the keys.
 pub(super) const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
-    SET default_transaction_read_only = off; SET lock_timeout = '500ms'; SET idle_in_transaction_session_timeout = 0; \
+    SET lock_timeout = '500ms'; SET idle_in_transaction_session_timeout = 0; \
     SET client_min_messages = warning; SET jit = off; SET plan_cache_mode = force_generic_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 

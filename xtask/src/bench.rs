@@ -56,6 +56,11 @@ const BENCHES: &[Bench] = &[
             "target/bench-etcd",
         ]],
     },
+    Bench {
+        name: "postgres",
+        about: "the PostgreSQL store beside advisory locks",
+        cargo: &[&["run", "--release", "--package", "bench-postgres"]],
+    },
 ];
 
 /// Runs the named measurements, or all.

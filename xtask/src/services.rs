@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use monban_testkit::{
-    EtcdOptions, EtcdServer, RedisOptions, RedisServer, etcd, network, redis, service, slow,
+    EtcdOptions, EtcdServer, PgBouncer, PgBouncerOptions, PostgresOptions, PostgresServer,
+    RedisOptions, RedisServer, etcd, network, pgbouncer, postgres, redis, service, slow,
 };
 
 use crate::shell::{self, Outcome};
@@ -57,16 +58,16 @@ pub(crate) const ALL: &[Service] = &[
     Service {
         name: "postgres",
         packages: &["postgresql", "postgresql-client"],
-        program: (
-            "MONBAN_POSTGRES_SERVER",
-            &[
-                "postgres",
-                "/usr/lib/postgresql/15/bin/postgres",
-                "/usr/lib/postgresql/17/bin/postgres",
-            ],
-        ),
+        program: (postgres::SERVER, postgres::PROGRAMS),
         standard_port: 5432,
-        start: start_nothing,
+        start: start_postgres,
+    },
+    Service {
+        name: "pgbouncer",
+        packages: &["pgbouncer", "postgresql", "postgresql-client"],
+        program: (pgbouncer::POOLER, pgbouncer::PROGRAMS),
+        standard_port: 6432,
+        start: start_pgbouncer,
     },
     Service {
         name: "mariadb",
@@ -136,6 +137,24 @@ fn start_etcd() -> io::Result<Running> {
     Ok(Running {
         variables: vec![("MONBAN_TEST_ETCD", server.url())],
         _server: Box::new(server),
+    })
+}
+
+fn start_postgres() -> io::Result<Running> {
+    let server = PostgresServer::start(PostgresOptions::new())?;
+    Ok(Running {
+        variables: vec![("MONBAN_TEST_POSTGRES", server.url())],
+        _server: Box::new(server),
+    })
+}
+
+/// In transaction mode, in front of a server of its own.
+fn start_pgbouncer() -> io::Result<Running> {
+    let server = PostgresServer::start(PostgresOptions::new())?;
+    let pooler = PgBouncer::start(&server, &PgBouncerOptions::new())?;
+    Ok(Running {
+        variables: vec![("MONBAN_TEST_PGBOUNCER", pooler.url())],
+        _server: Box::new((pooler, server)),
     })
 }
 

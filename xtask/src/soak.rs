@@ -25,6 +25,7 @@ enum How {
 const STORES: &[Store] = &[
     store("memory", How::Url(|| "memory:".to_owned())),
     store("file", How::Url(files)),
+    store("postgres", How::Own("postgres")),
     store("redis", How::Own("redis")),
     // The same server as somebody else's: no fault of the server itself, all of those around it.
     store("redis-service", How::Service("redis", "MONBAN_TEST_REDIS")),

@@ -32,7 +32,14 @@ const SUITES: &[Suite] = &[
         ],
         variables: &[],
         services: &[
-            "redis", "etcd", "postgres", "mariadb", "sqlite", "network", "strace",
+            "redis",
+            "etcd",
+            "postgres",
+            "pgbouncer",
+            "mariadb",
+            "sqlite",
+            "network",
+            "strace",
         ],
     },
     Suite {

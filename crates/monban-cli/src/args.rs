@@ -11,7 +11,7 @@ use monban::Key;
 #[derive(Debug, Parser)]
 #[command(name = "monban", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Where the locks are: file:/DIRECTORY, redis://HOST, etcd://HOST,HOST, ... [default: $MONBAN_STORE, then the first line
+    /// Where the locks are: file:/DIRECTORY, redis://HOST, postgres://USER@HOST, etcd://HOST,HOST, ... [default: $MONBAN_STORE, then the first line
     /// of /etc/monban/store, then files of this host]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,
@@ -71,6 +71,13 @@ pub(crate) enum Verb {
         /// As a page for the documentation
         #[arg(long, requires = "all")]
         markdown: bool,
+    },
+    /// Print the SQL that makes what the PostgreSQL store needs, for an administrator to run
+    #[cfg(feature = "postgres")]
+    Schema {
+        /// Run it in the store's database instead, as the user of its URL
+        #[arg(long)]
+        apply: bool,
     },
     /// Torture a store: real processes, injected faults, and a verdict on every invariant
     #[cfg(feature = "torture")]

@@ -24,7 +24,7 @@ pub(crate) struct Opened {
 
 /// Opens the store that is chosen: by the option, the environment, the machine's file, or by default.
 pub(crate) fn open(option: Option<&str>, label: &str) -> Result<Opened> {
-    let url = chosen(option, Path::new(SYSTEM_CHOICE))?;
+    let url = url(option)?;
     let builder = Locks::builder().label(label);
     if let Some(store) = FileStore::from_url(&url)? {
         let store = Arc::new(store);
@@ -43,6 +43,11 @@ pub(crate) fn open(option: Option<&str>, label: &str) -> Result<Opened> {
         files: None,
         name,
     })
+}
+
+/// The URL of the store that is chosen.
+pub(crate) fn url(option: Option<&str>) -> Result<String> {
+    chosen(option, Path::new(SYSTEM_CHOICE))
 }
 
 fn chosen(option: Option<&str>, system: &Path) -> Result<String> {
@@ -80,7 +85,7 @@ fn chosen(option: Option<&str>, system: &Path) -> Result<String> {
 }
 
 /// The URL without what stands before the last `@` of its authority, and without its query.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let shown = match url.split_once("://") {
         Some((scheme, rest)) => {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -27,6 +27,7 @@ impl Locks {
     /// | `file:/var/lib/app/locks` | files in this directory |
     /// | `memory:` | this process only |
     /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]` | an etcd cluster (feature `etcd`); `etcds://` with TLS |
+    /// | `postgres://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]` | a PostgreSQL primary, also behind a pooler (feature `postgres`); TLS with `?sslmode=verify-full` |
     /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
     ///
     /// # Errors
@@ -63,6 +64,7 @@ impl LocksBuilder {
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
             "etcd" | "etcds" => etcd(self, url).await,
+            "postgres" | "postgresql" => postgres(self, url).await,
             "redis" | "rediss" => redis(self, url).await,
             _ => Err(unknown(Some(scheme))),
         }
@@ -80,6 +82,17 @@ async fn etcd(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
     Err(left_out("etcd"))
 }
 
+#[cfg(feature = "postgres")]
+async fn postgres(builder: LocksBuilder, url: &str) -> Result<Locks> {
+    let store = crate::stores::postgres::PostgresStore::new(url)?;
+    builder.open(Arc::new(store)).await
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn postgres(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
+    Err(left_out("postgres"))
+}
+
 #[cfg(feature = "redis")]
 async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
     let store = crate::stores::redis::RedisStore::new(url)?;
@@ -92,7 +105,7 @@ async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
 }
 
 /// Names the feature that would have it.
-#[cfg(not(all(feature = "etcd", feature = "redis")))]
+#[cfg(not(all(feature = "etcd", feature = "postgres", feature = "redis")))]
 fn left_out(feature: &str) -> Error {
     Error::unsupported(
         "chosen",
@@ -108,6 +121,8 @@ pub fn all_guarantees() -> Vec<Guarantees> {
         FileStore::GUARANTEES,
         #[cfg(feature = "etcd")]
         crate::stores::etcd::EtcdStore::GUARANTEES,
+        #[cfg(feature = "postgres")]
+        crate::stores::postgres::PostgresStore::GUARANTEES,
         #[cfg(feature = "redis")]
         crate::stores::redis::RedisStore::GUARANTEES,
     ]
@@ -115,7 +130,8 @@ pub fn all_guarantees() -> Vec<Guarantees> {
 
 /// Names the scheme only: the rest may hold a password, and so may a text that has no scheme.
 fn unknown(scheme: Option<&str>) -> Error {
-    let known = "use file:/DIRECTORY, memory:, redis://HOST, or etcd://HOST,HOST";
+    let known =
+        "use file:/DIRECTORY, memory:, redis://HOST, postgres://USER@HOST, or etcd://HOST,HOST";
     let looks_like_one = |text: &&str| {
         text.bytes()
             .all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))

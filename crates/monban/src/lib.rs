@@ -10,7 +10,7 @@ pub mod engine;
 pub mod faces;
 pub mod fenced;
 pub mod keyed;
-#[cfg(any(feature = "redis", feature = "etcd"))]
+#[cfg(any(feature = "etcd", feature = "postgres", feature = "redis"))]
 mod net;
 pub mod rule;
 pub mod stores;

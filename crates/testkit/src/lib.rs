@@ -7,6 +7,8 @@
 
 pub mod etcd;
 pub mod network;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 mod resp;
@@ -14,9 +16,12 @@ pub mod service;
 pub mod signals;
 pub mod slow;
 pub mod stats;
+pub mod unprivileged;
 
 pub use etcd::{EtcdOptions, EtcdServer};
 pub use network::{Machine, Network};
+pub use pgbouncer::{PgBouncer, PgBouncerOptions};
+pub use postgres::{PostgresOptions, PostgresServer};
 pub use process::{Process, free_port, wait_until};
 pub use redis::{Persistence, RedisOptions, RedisServer};
 pub use slow::SlowDisk;

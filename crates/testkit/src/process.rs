@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Kills `$1` and removes `$2` (unless empty) when standard input ends without a line.
+/// Kills `$1` with its children and removes `$2` (unless empty) when standard input ends without a line.
 const GUARDIAN: &str = r#"read -r _ && exit 0
-kill -KILL "$1" 2>/dev/null
+kill -KILL "$1" $(cat "/proc/$1/task/$1/children") 2>/dev/null
 [ -z "$2" ] || { sleep 0.2; rm -rf -- "$2"; }"#;
 
 /// A running process, killed and reaped when dropped.

@@ -33,6 +33,10 @@ pub enum Fault {
     ServerKill { down: Duration },
     /// The server is killed, and is back after this time without its data.
     ServerWipe { down: Duration },
+    /// The server is shut down in order, and is back after this time with its data.
+    ServerRestart { down: Duration },
+    /// The server ends the sessions of its clients, and lives.
+    SessionsEnded,
     /// The server is stopped with SIGSTOP for this long.
     ServerPause { lasts: Duration },
     /// The server's wall clock is set by so many milliseconds.
@@ -75,6 +79,8 @@ pub enum Need {
     Wipe,
     /// The store in memory.
     Memory,
+    /// A server of a kind that can fail like this, and that we started ourselves.
+    Its,
 }
 
 /// A kind of fault.
@@ -184,6 +190,12 @@ pub const KINDS: &[Kind] = &[
             lasts: draw.ttl * 2,
         }
     }),
+    kind("server-restart", Need::Its, 1, |draw| {
+        Fault::ServerRestart {
+            down: draw.ttl.mul_f64(draw.random.f64() * 1.5),
+        }
+    }),
+    kind("sessions-ended", Need::Its, 3, |_| Fault::SessionsEnded),
     kind("request", Need::Memory, 8, |draw| {
         let verbs = ["attempt", "renew", "release"];
         let faults = ["request-lost", "reply-lost", "request-late", "reply-late"];

@@ -10,6 +10,8 @@ mod look;
 mod plan;
 mod release;
 mod run;
+#[cfg(feature = "postgres")]
+mod schema;
 mod told;
 
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
             markdown,
         } => guarantees::all(markdown),
         Verb::Guarantees { all: false, .. } => with_store(store, guarantees::of),
+        #[cfg(feature = "postgres")]
+        Verb::Schema { apply: false } => schema::show(),
+        #[cfg(feature = "postgres")]
+        Verb::Schema { apply: true } => schema::apply(store),
         #[cfg(feature = "torture")]
         Verb::Torture(how) => monban_torture::main(store, &how),
         Verb::Completions { shell } => completions(shell),
@@ -52,10 +58,12 @@ fn with_store(
     work: impl FnOnce(&Opened) -> monban::Result<ExitCode>,
 ) -> ExitCode {
     let result = open(store, "").and_then(|opened| work(&opened));
-    result.unwrap_or_else(|error| {
-        Voice::Text.error(&error);
-        ExitCode::from(exit::code(&error))
-    })
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &monban::Error) -> ExitCode {
+    Voice::Text.error(error);
+    ExitCode::from(exit::code(error))
 }
 
 fn completions(shell: Shell) -> ExitCode {

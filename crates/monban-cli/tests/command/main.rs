@@ -9,6 +9,8 @@ mod guarding;
 mod input;
 mod listing;
 mod many;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod several;

@@ -60,6 +60,25 @@ impl ClaimId {
         self.process
     }
 
+    /// The identity as bytes, the first eight being the process, for stores that keep it so.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 24] {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&self.process.0);
+        bytes[8..].copy_from_slice(&self.unique);
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gave; `None` if it has another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (process, unique) = bytes.split_at_checked(8)?;
+        Some(Self {
+            process: ProcessId(process.try_into().ok()?),
+            unique: unique.try_into().ok()?,
+        })
+    }
+
     /// Reads the text form; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -70,11 +89,7 @@ impl ClaimId {
         for (at, pair) in text.as_bytes().chunks_exact(2).enumerate() {
             bytes[at] = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
         }
-        let (process, unique) = bytes.split_at(8);
-        Some(Self {
-            process: ProcessId(process.try_into().ok()?),
-            unique: unique.try_into().ok()?,
-        })
+        Self::from_bytes(&bytes)
     }
 
     /// Twelve hexadecimal digits by which people can name the claim without being able to release it by
@@ -159,6 +174,7 @@ mod tests {
         assert_eq!(text.len(), ClaimId::TEXT_LEN);
         assert!(text.starts_with(&id.process().to_string()));
         assert_eq!(ClaimId::parse(&text), Some(id));
+        assert_eq!(ClaimId::from_bytes(&id.to_bytes()), Some(id));
         assert_eq!(ClaimId::parse(&text[1..]), None);
         assert_eq!(
             ClaimId::parse(&text.to_uppercase().replace(char::is_numeric, "A")),

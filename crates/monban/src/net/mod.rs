@@ -41,11 +41,23 @@ impl Peer<'_> {
     ///
     /// `Unavailable` if there is no connection to be had; `Rejected` if the certificate does not fit; `Invalid` if a
     /// file for TLS cannot be used.
+    #[cfg(any(feature = "etcd", feature = "redis"))]
     pub(crate) async fn dial(&self) -> Result<Box<dyn Bytes>> {
+        let socket = self.connect().await?;
+        self.secure(socket).await
+    }
+
+    /// The first half of [`dial`](Self::dial), for protocols that ask for TLS in their own words.
+    pub(crate) async fn connect(&self) -> Result<TcpStream> {
         let socket = TcpStream::connect((self.host, self.port))
             .await
             .map_err(|error| self.connecting(error))?;
         set_up(&socket).map_err(|error| self.connecting(error))?;
+        Ok(socket)
+    }
+
+    /// The second half of [`dial`](Self::dial).
+    pub(crate) async fn secure(&self, socket: TcpStream) -> Result<Box<dyn Bytes>> {
         match self.tls {
             None => Ok(Box::new(socket)),
             Some(tls) => Ok(Box::new(tls.wrap(socket, self).await?)),

@@ -4,7 +4,7 @@ use monban::data::{Entry, Standing};
 use monban::{Error, Options, block_on};
 
 use crate::each::{ALL, FACES, KEY};
-use crate::place::{Place, eventually, in_line, spawn};
+use crate::place::{MS, Place, eventually, in_line, spawn};
 
 /// Takes what is in the line away; says whether the store can.
 fn take_away(place: &Place, which: impl Fn(&Entry) -> bool) -> bool {
@@ -70,7 +70,9 @@ pub(crate) fn a_key_that_is_lost_while_waiting_for_another_ends_the_wait(place: 
 
 pub(crate) fn a_lease_of_every_face_knows_that_it_is_lost(place: &Place) {
     for face in FACES {
-        let held = block_on(face.take(&place.one, Options::new())).unwrap();
+        // Where nobody is told, the next renewal says so.
+        let options = Options::new().ttl(3_000 * MS);
+        let held = block_on(face.take(&place.one, options)).unwrap();
         let told = spawn(held.lost());
         if take_away(place, |_| true) {
             let error = told.join().unwrap();

@@ -1,4 +1,4 @@
-//! What the faces are tested over: memory, files, and one Redis server for all tests.
+//! What the faces are tested over: memory, files, and one Redis and one PostgreSQL server for all tests.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -81,6 +81,48 @@ mod over_redis {
             one: connect(),
             two: connect(),
             store: Some(Box::new(RedisStore::new(&url).unwrap())),
+            url: Some(url),
+            _keeper: Box::new(()),
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+pub(crate) use over_postgres::postgres;
+
+#[cfg(feature = "postgres")]
+mod over_postgres {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use monban::stores::postgres::PostgresStore;
+    use monban_testkit::{PostgresOptions, PostgresServer};
+
+    use super::*;
+
+    /// One for all tests. It outlives them, and its guardian ends it with this process.
+    fn server() -> &'static PostgresServer {
+        static SERVER: OnceLock<PostgresServer> = OnceLock::new();
+        SERVER.get_or_init(|| {
+            let options = PostgresOptions::new().max_connections(200);
+            PostgresServer::start(options).unwrap()
+        })
+    }
+
+    /// A database of its own.
+    pub(crate) fn postgres() -> Place {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let database = format!("place_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        server()
+            .ask(&format!("CREATE DATABASE {database}"))
+            .unwrap();
+        let port = server().port();
+        let url = format!("postgres://postgres@127.0.0.1:{port}/{database}");
+        let connect = || block_on(Locks::connect(&url)).unwrap();
+        Place {
+            one: connect(),
+            two: connect(),
+            store: Some(Box::new(PostgresStore::new(&url).unwrap())),
             url: Some(url),
             _keeper: Box::new(()),
         }

@@ -12,9 +12,6 @@ mod sqlite;
 mod tower;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -90,30 +87,6 @@ fn live_holders_of_permits_are_accepted(resource: &impl Guarded) {
     assert!(resource.write(seat_1, "seat 1 is still there"));
     drop((paused, other, next));
     one.faults().resume();
-}
-
-/// Servers refuse to run as root; this user has no rights anywhere.
-const NOBODY: u32 = 65_534;
-
-/// A directory for a server, which is to run as [`NOBODY`] if this is root.
-fn home() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    if rustix::process::geteuid().is_root() {
-        chown(directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    }
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    directory
-}
-
-/// A program that runs in a directory, as its owner.
-fn unprivileged(program: PathBuf, directory: &Path) -> Command {
-    let mut command = Command::new(program);
-    if fs::metadata(directory).unwrap().uid() == NOBODY {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    command.current_dir(directory).env("LC_ALL", "C");
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
 }
 
 /// Runs a program to its end with this on standard input; its standard output.

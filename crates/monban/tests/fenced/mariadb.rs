@@ -5,7 +5,7 @@ use std::thread;
 use monban::fenced::sql::MARIADB;
 use monban::{Fence, Token};
 use monban_testkit::service::{program, skipped};
-use monban_testkit::{Process as Server, wait_until};
+use monban_testkit::{Process as Server, unprivileged, wait_until};
 
 use super::*;
 
@@ -17,11 +17,12 @@ struct Database {
 
 impl Database {
     fn start() -> Self {
-        let directory = home();
+        let directory = unprivileged::home("monban-mariadb-").unwrap();
         let path = directory.path().to_owned();
         let names = ["mariadbd", "/usr/sbin/mariadbd"];
         let server = program("MONBAN_MARIADB_SERVER", &names).unwrap();
-        let mut command = unprivileged(server, &path);
+        let mut command = unprivileged::command(server, &path).unwrap();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         // No system tables: users and rights are not what is tested.
         command.args(["--no-defaults", "--skip-grant-tables", "--skip-networking"]);
         command.arg(format!("--datadir={}", path.display()));

@@ -4,87 +4,24 @@ use std::thread;
 
 use monban::fenced::sql::POSTGRES;
 use monban::{Fence, Token};
-use monban_testkit::service::{program, skipped};
-use monban_testkit::{Process as Server, free_port, wait_until};
+use monban_testkit::service::skipped;
+use monban_testkit::{PostgresOptions, PostgresServer};
 
 use super::*;
 
-/// A server of its own on loopback, stopped when dropped.
-struct Database {
-    port: u16,
-    _server: Server,
-    _directory: tempfile::TempDir,
-}
-
-fn server() -> PathBuf {
-    let names = [
-        "postgres",
-        "/usr/lib/postgresql/15/bin/postgres",
-        "/usr/lib/postgresql/17/bin/postgres",
-    ];
-    program("MONBAN_POSTGRES_SERVER", &names).unwrap()
-}
+struct Database(PostgresServer);
 
 impl Database {
     fn start() -> Self {
-        let directory = home();
-        let data = directory.path().join("data");
-        let initdb = server().with_file_name("initdb");
-        let made = unprivileged(initdb, directory.path())
-            .args([
-                "--no-sync",
-                "--auth=trust",
-                "--username=test",
-                "--encoding=UTF8",
-                "-D",
-            ])
-            .arg(&data)
-            .status();
-        assert!(made.unwrap().success(), "initdb");
-        let port = free_port().unwrap();
-        let mut command = unprivileged(server(), directory.path());
-        command
-            .arg("-D")
-            .arg(&data)
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]);
-        command.args(["-c", "unix_socket_directories=", "-p", &port.to_string()]);
-        let database = Self {
-            port,
-            _server: Server::spawn(&mut command, Some(directory.path())).unwrap(),
-            _directory: directory,
-        };
-        wait_until("the PostgreSQL server", Duration::from_secs(60), || {
-            let mut ask = database.psql();
-            ask.args(["-c", "SELECT 1"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            Ok(ask.status()?.success())
-        })
-        .unwrap();
+        let options = PostgresOptions::new().setting("fsync", "off");
+        let database = Self(PostgresServer::start(options).unwrap());
         database.run(POSTGRES.create);
         database.run("CREATE TABLE state (content text); INSERT INTO state VALUES ('')");
         database
     }
 
-    fn psql(&self) -> Command {
-        let mut command = Command::new(program("MONBAN_PSQL", &["psql"]).unwrap());
-        command.env("PGOPTIONS", "-c client_min_messages=warning");
-        command.args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            "127.0.0.1",
-        ]);
-        command.args(["-U", "test", "-d", "postgres", "-p", &self.port.to_string()]);
-        command
-    }
-
     fn run(&self, sql: &str) -> String {
-        feed(&mut self.psql(), &format!("{sql};\n"))
+        self.0.ask(sql).unwrap()
     }
 
     /// One transaction: accept, and write if accepted. `between` is done in between.

@@ -1,5 +1,7 @@
 //! The guard table and its statement, on a real SQLite.
 
+use std::path::PathBuf;
+
 use monban::Token;
 use monban::fenced::sql::SQLITE;
 use monban_testkit::service::{program, skipped};

@@ -134,6 +134,14 @@ fn choose(
             Need::Wipe | Need::ServerClock if !asked => {
                 Some("it breaks what the store rests on, and was not asked for")
             }
+            Need::Its
+                if target
+                    .server
+                    .as_ref()
+                    .is_none_or(|server| !server.its_own().contains(&kind.name)) =>
+            {
+                Some("this server has no such fault, or is not ours")
+            }
             Need::Memory if !memory => Some("the store is not in memory"),
             _ => None,
         };

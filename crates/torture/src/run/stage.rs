@@ -37,6 +37,8 @@ enum Deed {
     Clear(Option<usize>, u32),
     /// The server comes back.
     Restart(u32),
+    /// The server grants again.
+    Heal(u32),
     /// The server goes on.
     Resume(u32),
     /// A worker is replaced.
@@ -275,6 +277,21 @@ impl Stage {
                 }
                 self.after(*down, Deed::Restart(id));
             }
+            Fault::ServerRestart { down } => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                let what = format!("server shut down in order, back after {down:.1?}");
+                self.log.now(begun(id, kind, None, what));
+                server.shut_down()?;
+                self.after(*down, Deed::Restart(id));
+            }
+            Fault::SessionsEnded => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                let what = "the server ends all sessions".to_owned();
+                self.log.now(begun(id, kind, None, what));
+                server.end_sessions()?;
+                self.server_down = false;
+                self.log.now(What::Healed { id });
+            }
             Fault::ServerClock { by, lasts } => {
                 let id = self.faults.fetch_add(1, Ordering::SeqCst);
                 let what = format!("the server's wall clock is wrong by {by} ms for {lasts:.1?}");
@@ -315,12 +332,15 @@ impl Stage {
                 self.log.now(What::Healed { id });
             }
             Deed::Restart(id) => {
+                let mut barred = Duration::ZERO;
                 if let Some(server) = &mut self.target.server {
                     server.restart()?;
+                    barred = server.barred_for()?;
                 }
                 self.server_down = false;
-                self.log.now(What::Healed { id });
+                self.after(barred, Deed::Heal(id));
             }
+            Deed::Heal(id) => self.log.now(What::Healed { id }),
             Deed::Resume(id) => {
                 if let Some(server) = &mut self.target.server {
                     server.pause(false)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use monban::rule::Clock;
 use monban::{Locks, block_on};
-use monban_testkit::{Persistence, RedisOptions, RedisServer};
+use monban_testkit::{Persistence, PostgresOptions, PostgresServer, RedisOptions, RedisServer};
 
 use super::wall::Wall;
 use crate::naive;
@@ -27,6 +27,11 @@ pub trait Server: Send {
     /// # Errors
     /// It does not start.
     fn restart(&mut self) -> io::Result<()>;
+    /// For how long nothing is granted after a start, since it has forgotten what may be held still.
+    ///
+    /// # Errors
+    /// It does not say.
+    fn barred_for(&self) -> io::Result<Duration>;
     /// SIGSTOP, or SIGCONT.
     ///
     /// # Errors
@@ -49,6 +54,18 @@ pub trait Server: Send {
     /// # Errors
     /// The files cannot be removed.
     fn wipe(&mut self) -> io::Result<()>;
+    /// The faults of [`Need::Its`](crate::plan::Need::Its) that it can have.
+    fn its_own(&self) -> &'static [&'static str];
+    /// Ends it in order, as its service manager would.
+    ///
+    /// # Errors
+    /// It does not end.
+    fn shut_down(&mut self) -> io::Result<()>;
+    /// Ends the session of every client; the server lives.
+    ///
+    /// # Errors
+    /// It does not answer.
+    fn end_sessions(&mut self) -> io::Result<()>;
 }
 
 /// By which wall clock a server is to run.
@@ -63,7 +80,20 @@ pub enum WallClock {
 type Start = fn(WallClock) -> io::Result<Box<dyn Server>>;
 
 /// The servers that can be started. One more is one line here, and an `impl Server` for what the test kit has.
-const SERVERS: &[(&str, Start)] = &[("redis", redis)];
+const SERVERS: &[(&str, Start)] = &[("postgres", postgres), ("redis", redis)];
+
+fn postgres(clock: WallClock) -> io::Result<Box<dyn Server>> {
+    let mut options = PostgresOptions::new();
+    let wall = match clock {
+        WallClock::Machine => None,
+        WallClock::InHand => Some(Wall::new()?),
+    };
+    for (name, value) in wall.iter().flat_map(Wall::variables) {
+        options = options.variable(name, value);
+    }
+    let server = PostgresServer::start(options)?;
+    Ok(Box::new(Postgres { server, wall }))
+}
 
 fn redis(clock: WallClock) -> io::Result<Box<dyn Server>> {
     let mut options = RedisOptions::new().persistence(Persistence::AofAlways);
@@ -126,6 +156,102 @@ impl Server for Redis {
 
     fn wipe(&mut self) -> io::Result<()> {
         fs::remove_dir_all(self.server.dir().join("appendonlydir"))
+    }
+
+    fn barred_for(&self) -> io::Result<Duration> {
+        Ok(Duration::ZERO)
+    }
+
+    fn its_own(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.server.kill9()
+    }
+
+    fn end_sessions(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A PostgreSQL server, and its wall clock if it is in our hands.
+struct Postgres {
+    server: PostgresServer,
+    wall: Option<Wall>,
+}
+
+impl Server for Postgres {
+    fn url(&self) -> String {
+        self.server.url()
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        self.server.kill9()
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.server.start_again()
+    }
+
+    fn pause(&mut self, stopped: bool) -> io::Result<()> {
+        if stopped {
+            self.server.stop_signal()
+        } else {
+            self.server.cont()
+        }
+    }
+
+    fn set_clock(&mut self, ms: i64) -> io::Result<()> {
+        self.wall.as_ref().map_or(Ok(()), |wall| wall.set(ms))
+    }
+
+    /// Heads of keys that were in use stay for minutes: a resource may remember the last fence.
+    fn leftovers(&self) -> io::Result<Vec<String>> {
+        let rows = self.server.ask(
+            "SELECT 'a holder of ' || encode(key, 'escape') FROM monban.head WHERE holder IS NOT NULL
+             UNION ALL SELECT 'a crowd at ' || encode(key, 'escape') FROM monban.head WHERE crowd
+             UNION ALL SELECT 'a claim of ' || encode(key, 'escape') FROM monban.claim
+             UNION ALL SELECT 'a place at ' || encode(key, 'escape') FROM monban.linger
+             UNION ALL SELECT 'an open transaction: ' || query FROM pg_stat_activity
+               WHERE state LIKE 'idle in transaction%' OR wait_event_type = 'Lock'",
+        )?;
+        Ok(rows.lines().map(str::to_owned).collect())
+    }
+
+    fn version(&self) -> String {
+        let version = self.server.ask("SHOW server_version").unwrap_or_default();
+        let version = version.split(' ').next().unwrap_or_default().to_owned();
+        format!("PostgreSQL {version}")
+    }
+
+    /// What is unlogged is lost by every kill; all of it would be the database.
+    fn wipe(&mut self) -> io::Result<()> {
+        self.server.start_again()?;
+        self.server.ask("DROP SCHEMA monban CASCADE")?;
+        self.server.kill9()
+    }
+
+    fn barred_for(&self) -> io::Result<Duration> {
+        let left = self.server.ask(
+            "SELECT greatest(0, coalesce((SELECT opens FROM monban.epoch), (SELECT until FROM monban.reserve)) - monban.now())",
+        )?;
+        let left = left.parse().map_err(io::Error::other)?;
+        Ok(Duration::from_micros(left))
+    }
+
+    fn its_own(&self) -> &'static [&'static str] {
+        &["server-restart", "sessions-ended"]
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.server.stop()
+    }
+
+    fn end_sessions(&mut self) -> io::Result<()> {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        self.server.ask(end).map(drop)
     }
 }
 

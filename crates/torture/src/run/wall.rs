@@ -1,8 +1,8 @@
 //! A server's wall clock in our hands: a small library, built on the spot and preloaded into the server alone.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -24,6 +24,8 @@ impl Wall {
     /// There is no C compiler.
     pub(super) fn new() -> io::Result<Self> {
         let dir = TempDir::with_prefix("monban-wall-")?;
+        // Servers that do not run as root read it too.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
         let source = dir.path().join("wall.c");
         fs::write(&source, SOURCE)?;
         let built = Command::new("cc")

@@ -1,0 +1,158 @@
+//! The command over a real PostgreSQL server.
+
+use monban_testkit::{PostgresOptions, PostgresServer, service};
+use rustix::process::Signal;
+
+use crate::support::{Ended, Place, Running, wait_until};
+
+/// A server of the test's own, and `monban` over it.
+struct Over {
+    place: Place,
+    server: PostgresServer,
+}
+
+impl Over {
+    fn new() -> Option<Self> {
+        if service::skipped("postgres") {
+            return None;
+        }
+        let server = PostgresServer::start(PostgresOptions::new()).expect("PostgreSQL starts");
+        Some(Self {
+            place: Place::new(),
+            server,
+        })
+    }
+
+    fn start_at(&self, url: &str, arguments: &[&str]) -> Running {
+        let mut command = self.place.monban(arguments);
+        command.env("MONBAN_STORE", url);
+        Running(Some(command.spawn().expect("monban starts")))
+    }
+
+    fn start(&self, arguments: &[&str]) -> Running {
+        self.start_at(&self.server.url(), arguments)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).end()
+    }
+
+    /// Those who hold, wait or linger.
+    fn residue(&self) -> String {
+        let rows = self.server.ask(
+            "SELECT 'held' FROM monban.head WHERE holder IS NOT NULL
+             UNION ALL SELECT 'in line' FROM monban.claim UNION ALL SELECT 'lingers' FROM monban.linger",
+        );
+        rows.expect("the server answers")
+    }
+}
+
+#[test]
+fn a_second_start_is_refused_and_says_by_whom() {
+    let Some(over) = Over::new() else { return };
+    let holder = over.start(&["run", "report", "--", "sleep", "60"]);
+    wait_until("it holds", || over.run(&["ls"]).out.contains("held"));
+    let second = over.run(&["run", "report", "--", "echo", "ran"]);
+    assert_eq!((second.code, second.out.as_str()), (75, ""));
+    assert!(second.err.contains("already running"), "{}", second.err);
+    let pid = holder.id().to_string();
+    assert!(second.err.contains(&pid), "{}", second.err);
+    let waiter = over.start(&["run", "--wait", "60", "report", "--", "echo", "in"]);
+    wait_until("it waits", || over.residue().contains("in line"));
+    holder.signal(Signal::TERM);
+    holder.end();
+    assert_eq!(waiter.end().out, "in\n");
+    assert_eq!(over.residue(), "");
+}
+
+/// The claim of a process that was killed ends with its TTL, and its command is not left running.
+#[test]
+fn a_killed_holder_s_key_is_free_when_its_ttl_ends() {
+    let Some(over) = Over::new() else { return };
+    let ttl = ["run", "--ttl", "3", "-k", "0.5", "report", "--"];
+    let holder = over.start(&[&ttl[..], &["sleep", "600"]].concat());
+    wait_until("it holds", || over.run(&["ls"]).out.contains("held"));
+    holder.signal(Signal::KILL);
+    holder.end();
+    let next = over.run(&["run", "--wait", "60", "report", "--", "echo", "in"]);
+    assert_eq!((next.code, next.out.as_str()), (0, "in\n"), "{}", next.err);
+}
+
+#[test]
+fn a_claim_that_is_freed_by_hand_ends_its_command_with_76() {
+    let Some(over) = Over::new() else { return };
+    let holder = over.start(&["run", "-k", "1", "k", "--", "sleep", "600"]);
+    wait_until("it holds", || over.run(&["ls", "k"]).out.contains("held"));
+    let line = over.run(&["show", "--json", "k"]).out;
+    let entry: serde_json::Value = serde_json::from_str(line.trim()).expect("JSON");
+    let id = entry["id"].as_str().expect("an id");
+    assert_eq!(over.run(&["release", "k", "--id", id]).code, 0);
+    let holder = holder.end();
+    assert_eq!(holder.code, 76, "{}", holder.err);
+    assert_eq!(over.residue(), "");
+}
+
+/// What a command writes to the same database it checks there, with what its environment says.
+#[test]
+fn a_command_checks_its_fence_inside_its_own_transaction() {
+    let Some(over) = Over::new() else { return };
+    let script = "psql -X -q -A -t -v ON_ERROR_STOP=1 -c \"SELECT monban_fence_check('$MONBAN_KEY', $MONBAN_FENCE)\" \
+                  \"$DATABASE\"";
+    let mut command = over
+        .place
+        .monban(&["run", "account:1", "--", "sh", "-c", script]);
+    command.env("MONBAN_STORE", over.server.url());
+    command.env("DATABASE", over.server.url());
+    let checked = Running(Some(command.spawn().expect("monban starts"))).end();
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    // And the same by somebody who was never let in.
+    let mut psql = std::process::Command::new("psql");
+    psql.args([
+        "-X",
+        "-q",
+        "-c",
+        "SELECT monban_fence_check('account:1', 1)",
+    ]);
+    let refused = psql.arg(over.server.url()).output().expect("psql");
+    assert!(!refused.status.success());
+}
+
+/// A crash of the server while a command runs: nobody else runs until the command has been ended or its lease has.
+#[test]
+fn a_server_that_crashes_lets_nobody_else_run_beside_the_command() {
+    let Some(mut over) = Over::new() else { return };
+    let (begun, ended) = (over.place.file("begun"), over.place.file("ended"));
+    let script = format!(
+        "touch '{}'; trap 'touch \"{}\"; exit 1' TERM; while :; do sleep 0.05; done",
+        begun.display(),
+        ended.display()
+    );
+    let holder = over.start(&[
+        "run", "--ttl", "3", "-k", "0.5", "k", "--", "sh", "-c", &script,
+    ]);
+    wait_until("it runs", || begun.exists());
+    over.server.kill9().expect("it is killed");
+    over.server.start_again().expect("it starts");
+    let look = format!("test -e '{}'", ended.display());
+    let next = over.run(&["run", "--wait", "90", "k", "--", "sh", "-c", &look]);
+    assert_eq!(next.code, 0, "the first was running still: {}", next.err);
+    assert_eq!(holder.end().code, 76);
+    assert_eq!(over.residue(), "");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_69_and_no_password_is_shown() {
+    let Some(over) = Over::new() else { return };
+    let port = monban_testkit::free_port().expect("a port");
+    let url = format!("postgres://me:sentinel@127.0.0.1:{port}/postgres");
+    let refused = over
+        .start_at(&url, &["run", "k", "--", "echo", "ran"])
+        .end();
+    assert_eq!(
+        (refused.code, refused.out.as_str()),
+        (69, ""),
+        "{}",
+        refused.err
+    );
+    assert!(!refused.err.contains("sentinel"), "{}", refused.err);
+}

@@ -1,0 +1,148 @@
+//! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
+
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use crate::data::{Error, duration_text, printable};
+
+pub(super) const STORE: &str = "postgres";
+
+/// The error for what the client library, or the server through it, said.
+pub(super) fn of(error: tokio_postgres::Error, server: &str) -> Error {
+    let base = match error.as_db_error() {
+        Some(said) => said_by_server(said.code(), said.message(), server),
+        None if error.is_closed() => lost(server),
+        None => match std::error::Error::source(&error) {
+            Some(source) if source.is::<std::io::Error>() => {
+                unavailable(format!("the connection to {server} failed: {source}"))
+            }
+            // Wrong in every run: a type, a password that is missing, another protocol.
+            Some(source) => rejected(format!("{server}: {error}: {source}")),
+            None => rejected(format!("{server}: {error}")),
+        },
+    };
+    base.because(error)
+}
+
+fn said_by_server(code: &SqlState, said: &str, server: &str) -> Error {
+    let said = printable(said);
+    match code.code() {
+        "28P01" | "28000" => rejected(format!(
+            "{server} does not let this user in ({said}): see the password, and the server's pg_hba.conf"
+        )),
+        "3D000" => rejected(format!(
+            "{server}: {said}; create it, or name another one in the URL"
+        )),
+        "42501" => rejected(format!(
+            "the user may not do at {server} all that a lock needs ({said}): let an administrator run what \
+             `monban schema` prints, and the GRANTs at its end"
+        )),
+        "42P01" | "42883" | "3F000" | "42704" => rejected(format!(
+            "{server} has no schema of monban's, or a part of it ({said}): run `monban schema --apply`"
+        )),
+        "53300" => unavailable(format!(
+            "{server} has as many connections as it may have: {said}"
+        )),
+        "53100" | "53200" => rejected(format!("{server} has no room left: {said}")),
+        "57P03" => unavailable(format!("{server} is starting, or still recovering: {said}")),
+        "57P01" | "57P02" => unavailable(format!("{server} ends its sessions: {said}")),
+        "57014" => unavailable(format!("{server} gave it up as too slow: {said}")),
+        "55P03" => unavailable(format!(
+            "a row of the key at {server} is locked by somebody else's transaction: {said}"
+        )),
+        "25006" => unavailable(standby(server)),
+        "08P01" | "08006" | "08003" | "08000" | "08004" => {
+            unavailable(format!("{server}, or the pooler before it: {said}"))
+        }
+        _ => unavailable(format!("{server} answered {}: {said}", code.code())),
+    }
+}
+
+/// Whether another transaction was in the way for a moment, so that asking again is all there is to do.
+pub(super) fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
+    matches!(
+        error.code().map(SqlState::code),
+        Some("55P03" | "40001" | "40P01")
+    )
+}
+
+/// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
+pub(super) fn is_standby(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+}
+
+/// Whether the server said it of this request, so that the connection is sound.
+pub(super) fn is_said(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some()
+}
+
+/// Whether monban's schema, or a part of it, is not there.
+pub(super) fn is_without_schema(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code().map(SqlState::code), Some("42P01" | "3F000"))
+}
+
+pub(super) fn standby(server: &str) -> String {
+    format!("{server} is a standby, or read-only: connect to its primary")
+}
+
+/// A reply that did not come in time.
+pub(super) fn silent(server: &str, waited: Duration) -> Error {
+    unavailable(format!(
+        "no answer from {server} for {}",
+        duration_text(waited)
+    ))
+}
+
+/// A connection that ended.
+pub(super) fn lost(server: &str) -> Error {
+    unavailable(format!("the connection to {server} was lost"))
+}
+
+/// An answer that our own functions cannot have given.
+pub(super) fn garbled(server: &str) -> Error {
+    unavailable(format!("{server} gave an answer that cannot be read"))
+}
+
+/// A key whose row somebody keeps locked.
+pub(super) fn locked(server: &str, waited: Duration) -> Error {
+    unavailable(format!(
+        "a row of the key at {server} has been locked by somebody else's transaction for {}: see pg_locks",
+        duration_text(waited)
+    ))
+}
+
+/// The system has no thread, or no runtime, for us.
+pub(super) fn no_runtime() -> Error {
+    unavailable("no runtime could be started".to_owned())
+}
+
+pub(super) fn rejected(what: String) -> Error {
+    Error::rejected(STORE, what)
+}
+
+pub(super) fn unavailable(what: String) -> Error {
+    Error::unavailable(STORE, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_of_the_server_gets_the_fitting_reaction() {
+        let text = |code| said_by_server(&SqlState::from_code(code), "said\u{1b}", "h:1/d");
+        for code in ["28P01", "28000", "3D000", "42501", "42P01", "53100"] {
+            assert!(!text(code).is_transient(), "{code}");
+        }
+        for code in [
+            "53300", "57P03", "57P01", "57014", "55P03", "25006", "XX000",
+        ] {
+            assert!(text(code).is_transient(), "{code}");
+        }
+        for code in ["42501", "XX000"] {
+            let text = text(code).to_string();
+            assert!(text.contains("h:1/d") && text.contains("said\\u"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Keeps one connection up, makes the schema, and looks after the database now and then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::address::Address;
+use super::link::{Link, OnNotice, Session};
+use super::server::Time;
+use super::watches::Watches;
+use super::{faults, sql};
+use crate::data::{Error, Result};
+use crate::rule::Clock;
+use crate::rule::backoff::{self, Jitter};
+
+/// The longest pause between two tries to connect.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often to look whether keys are to be swept, at most; one of all processes does it.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How many keys are swept in one go.
+const SWEPT: i32 = 2_000;
+/// How long nobody has waited before a process stops listening.
+const QUIET: Duration = Duration::from_secs(5);
+/// How long to wait for the end of a session that was told to end.
+const ENDING: Duration = Duration::from_millis(5);
+
+/// The connection of a store, whatever becomes of it.
+pub(super) struct Hub {
+    pub(super) address: Address,
+    pub(super) watches: Arc<Watches>,
+    pub(super) clock: Clock,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone)]
+enum State {
+    Down(Error),
+    Up(Arc<Link>),
+}
+
+impl Hub {
+    pub(super) fn new(address: Address) -> Self {
+        let down = State::Down(faults::unavailable("it has not been opened".to_owned()));
+        Self {
+            address,
+            watches: Arc::default(),
+            clock: Clock::system(),
+            state: watch::Sender::new(down),
+        }
+    }
+
+    /// Connects for the first time, and makes the schema unless it is there.
+    pub(super) async fn open(&self) -> Result<Arc<Link>> {
+        let link = Arc::new(self.connect(Time::First).await?);
+        self.look(&link).await?;
+        self.state.send_replace(State::Up(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    async fn connect(&self, time: Time) -> Result<Link> {
+        let watches = Arc::downgrade(&self.watches);
+        let notice: OnNotice = Arc::new(move |text| {
+            if let Some(watches) = watches.upgrade() {
+                watches.told(text);
+            }
+        });
+        Link::open(&self.address, &notice, time).await
+    }
+
+    /// Looks for the schema, makes it if there is none, and refuses one of a later version.
+    async fn look(&self, link: &Link) -> Result<()> {
+        let rows = match link
+            .raw(&sql::READ_FORMAT, &[], self.address.timeout)
+            .await?
+        {
+            Ok(rows) => rows,
+            Err(error) if faults::is_without_schema(&error) => return self.apply(link).await,
+            Err(error) => return Err(faults::of(error, &link.name)),
+        };
+        match rows.first().and_then(|row| row.try_get::<_, i32>(0).ok()) {
+            Some(sql::FORMAT) => Ok(()),
+            Some(later) if later > sql::FORMAT => Err(Error::unsupported(
+                faults::STORE,
+                format!(
+                    "the schema at {} is of format {later}, made by a later monban; this one knows {}",
+                    link.name,
+                    sql::FORMAT
+                ),
+            )),
+            _ => self.apply(link).await,
+        }
+    }
+
+    /// Makes the schema, or brings it up to date.
+    pub(super) async fn apply(&self, link: &Link) -> Result<()> {
+        link.simple(&[sql::LOCK_SCHEMA, sql::SCHEMA].concat()).await
+    }
+
+    /// As [`apply`](Self::apply), over a connection for it alone.
+    pub(super) async fn apply_schema(&self) -> Result<()> {
+        let link = self.connect(Time::First).await?;
+        self.apply(&link).await
+    }
+
+    /// The connection; waits a moment for a new one if it was lost.
+    pub(super) async fn link(&self) -> Result<Arc<Link>> {
+        if let State::Up(link) = &*self.state.borrow()
+            && !link.is_closed()
+        {
+            return Ok(Arc::clone(link));
+        }
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| match state {
+            State::Up(link) => !link.is_closed(),
+            State::Down(error) => !error.is_transient(),
+        });
+        // Whatever the state is now, it is the answer: a connection, or why there is none.
+        let _ = tokio::time::timeout(self.address.timeout, settled).await;
+        match &*self.state.borrow() {
+            State::Up(link) if !link.is_closed() => Ok(Arc::clone(link)),
+            State::Up(link) => Err(faults::lost(&link.name)),
+            State::Down(error) => Err(error.clone()),
+        }
+    }
+
+    /// Makes a new connection whenever the present one ends, for ever.
+    pub(super) async fn supervise(self: Arc<Self>, mut link: Arc<Link>) {
+        loop {
+            link.closed().await;
+            let down = State::Down(faults::lost(&link.name));
+            self.state.send_replace(down);
+            let mut pauses = backoff::exponential(Duration::from_millis(20), PAUSE);
+            link = loop {
+                match self.reconnect(link.session).await {
+                    Ok(next) => break Arc::new(next),
+                    Err(error) => {
+                        self.state.send_replace(State::Down(error));
+                        tokio::time::sleep(pauses.next().unwrap_or(PAUSE)).await;
+                    }
+                }
+            };
+            self.state.send_replace(State::Up(Arc::clone(&link)));
+            self.watches.reconnected();
+        }
+    }
+
+    /// A new connection in the place of one that has ended. What the old one sent may still be on its way, or wait for a
+    /// lock, and be carried out after a release: so its session is ended before the new one is used. Behind a pooler
+    /// that cannot be done, and a claim that nobody wants may stay for one TTL.
+    async fn reconnect(&self, old: Option<Session>) -> Result<Link> {
+        let link = self.connect(Time::Again).await?;
+        self.look(&link).await?;
+        if let Some(old) = old {
+            let started = self.clock.now();
+            loop {
+                let values = [&old.number as super::link::Value<'_>, &old.began];
+                let there = link.call(&sql::END, &values, self.address.timeout).await?;
+                if there.is_empty() {
+                    break;
+                }
+                if self.clock.now().since(started) > self.address.timeout {
+                    return Err(faults::unavailable(format!(
+                        "an earlier session at {} does not end",
+                        link.name
+                    )));
+                }
+                tokio::time::sleep(ENDING).await;
+            }
+        }
+        for process in self.watches.processes() {
+            link.hear(process).await?;
+        }
+        Ok(link)
+    }
+
+    /// Removes what is left of keys that nobody uses, and stops listening for nobody; for ever.
+    pub(super) async fn look_after(self: Arc<Self>) {
+        let mut jitter = Jitter::new();
+        let first = jitter.up_to(QUIET);
+        let mut until_sweep = QUIET;
+        tokio::time::sleep(first).await;
+        loop {
+            // A failure is the next request's, which says so to somebody.
+            if let Ok(link) = self.link().await {
+                let _ = link.hear_only(|process| self.watches.waits(process)).await;
+                if until_sweep.is_zero() {
+                    until_sweep = SWEEP + jitter.up_to(SWEEP);
+                    let _ = self.sweep(&link).await;
+                }
+            }
+            tokio::time::sleep(QUIET).await;
+            until_sweep = until_sweep.saturating_sub(QUIET);
+        }
+    }
+
+    async fn sweep(&self, link: &Arc<Link>) -> Result<()> {
+        loop {
+            let rows = link
+                .call(&sql::SWEEP, &[&SWEPT], self.address.timeout)
+                .await?;
+            match rows.first().and_then(|row| row.try_get::<_, i32>(0).ok()) {
+                Some(SWEPT) => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Showing what is there, and freeing it by hand.
+
+use tokio_postgres::Row;
+
+use super::hub::Hub;
+use super::link::Value;
+use super::{faults, names, sql};
+use crate::contract::Release;
+use crate::data::{ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing};
+
+pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
+    let link = hub.link().await?;
+    let end = end_of(prefix);
+    let values: [Value<'_>; 2] = [&prefix, &end];
+    let rows = link.call(&sql::SHOW, &values, hub.address.timeout).await;
+    let rows = link.noticing(rows)?;
+    let read = |row: &Row| entry(row).ok_or_else(|| faults::garbled(&link.name));
+    rows.iter().map(read).collect()
+}
+
+/// The first key that does not begin with the prefix any more and comes after those that do; none if there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+fn entry(row: &Row) -> Option<Entry> {
+    let mode = names::mode(row.try_get(3).ok()?, row.try_get(2).ok()?)?;
+    let standing: i8 = row.try_get(4).ok()?;
+    let ahead: i64 = row.try_get(5).ok()?;
+    let fence: Option<i64> = row.try_get(8).ok()?;
+    let seat: Option<i32> = row.try_get(9).ok()?;
+    let claimant: Option<&str> = row.try_get(10).ok()?;
+    let standing = match standing.cast_unsigned() {
+        b'h' => Standing::Holding,
+        b'l' => Standing::Lingering,
+        _ => Standing::Waiting {
+            ahead: usize::try_from(ahead).ok()?,
+        },
+    };
+    Some(Entry {
+        key: Key::new(row.try_get::<_, &[u8]>(0).ok()?).ok()?,
+        id: EntryId::Claim(ClaimId::from_bytes(row.try_get(1).ok()?)?),
+        mode: Some(mode),
+        standing,
+        claimant: claimant.and_then(Claimant::parse),
+        age: Some(names::duration(row.try_get(6).ok()?)),
+        expires_in: Some(names::duration(row.try_get(7).ok()?)),
+        fence: (mode != Mode::Shared)
+            .then(|| fence.and_then(Fence::new))
+            .flatten(),
+        seat: seat.and_then(|seat| u32::try_from(seat).ok()),
+    })
+}
+
+pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
+    let EntryId::Claim(id) = &entry.id else {
+        return Ok(Release::Gone); // there is nobody here but monban
+    };
+    let link = hub.link().await?;
+    let key = entry.key.as_bytes();
+    let id = id.to_bytes();
+    let values: [Value<'_>; 2] = [&key, &&id[..]];
+    let rows = link.call(&sql::EVICT, &values, hub.address.timeout).await;
+    let rows = link
+        .noticing(rows)
+        .map_err(|error| error.of_key(&entry.key))?;
+    match rows.first().and_then(|row| row.try_get::<_, i8>(0).ok()) {
+        Some(what) if what.cast_unsigned() == b'd' => Ok(Release::Done),
+        Some(_) => Ok(Release::Gone),
+        None => Err(faults::garbled(&link.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_before_its_successor() {
+        assert_eq!(end_of(b"ab").as_deref(), Some(&b"ac"[..]));
+        assert_eq!(end_of(b"a\xff\xff").as_deref(), Some(&b"b"[..]));
+        assert_eq!(end_of(b"\xff"), None);
+        assert_eq!(end_of(b""), None);
+    }
+}

@@ -1,0 +1,6 @@
+-- What a role needs that locks; it need not own any of this. `app` stands for it:
+--
+--   GRANT USAGE ON SCHEMA monban TO app;
+--   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app;
+--
+-- A role that only checks fences needs neither: EXECUTE on monban_fence_check is everybody's.

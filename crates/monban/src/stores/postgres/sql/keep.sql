@@ -1,0 +1,184 @@
+-- Keeping claims, and leaving their lines. As in `attempt`: first what holds alone with nobody in line behind it, all at once;
+-- then the others one by one. What is answered: k kept, d done, n not there, x locked, e prepare first.
+
+-- Keeps claims, held or waiting; never acquires. It touches the row of the claim, and of a key's head only what a fence check of
+-- somebody's transaction does not mind.
+CREATE OR REPLACE FUNCTION monban.renew(keys bytea[], ids bytea[], ttls bigint[], plain boolean, patient boolean)
+RETURNS SETOF monban.answer LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  e monban.epoch;
+  a monban.answer;
+  moment bigint := monban.now();
+  last bigint := moment + (SELECT max(t) FROM unnest(ttls) AS t);
+  done boolean[];
+  i integer;
+BEGIN
+  SELECT * INTO e FROM monban.epoch;
+  IF NOT FOUND OR last > e.until THEN
+    FOR i IN 1..cardinality(keys) LOOP
+      a.at := i;
+      a.what := 'e';
+      RETURN NEXT a;
+    END LOOP;
+    RETURN;
+  END IF;
+  a.what := 'k';
+  IF plain THEN
+    FOR a.at IN
+      WITH asked AS MATERIALIZED (
+        SELECT * FROM unnest(keys, ids, ttls) WITH ORDINALITY AS u(key, id, ttl, at)
+      ), ours AS MATERIALIZED (
+        SELECT h.ctid AS spot, u.* FROM asked AS u, LATERAL (
+          SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND NOT h.lingers
+            AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
+      )
+      UPDATE monban.head AS h SET expires = moment + o.ttl FROM ours AS o WHERE h.ctid = o.spot RETURNING o.at
+    LOOP
+      done[a.at] := true;
+      RETURN NEXT a;
+    END LOOP;
+  END IF;
+  FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
+    a.at := i;
+    a.what := monban.keep(keys[i], ids[i], moment, ttls[i], patient);
+    RETURN NEXT a;
+  END LOOP;
+END $$;
+
+-- Locks a head; null if somebody else has it locked, false if there is none.
+CREATE OR REPLACE FUNCTION monban.grip(k bytea, patient boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  IF patient THEN
+    PERFORM set_config('lock_timeout', '50ms', true);
+    PERFORM FROM monban.head WHERE key = k FOR NO KEY UPDATE;
+    RETURN FOUND;
+  END IF;
+  PERFORM FROM monban.head WHERE key = k FOR NO KEY UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    RETURN true;
+  END IF;
+  PERFORM FROM monban.head WHERE key = k;
+  RETURN CASE WHEN NOT FOUND THEN false END;
+END $$;
+
+CREATE OR REPLACE FUNCTION monban.keep(k bytea, mine bytea, moment bigint, ttl bigint, patient boolean)
+RETURNS "char" LANGUAGE plpgsql AS $$
+DECLARE
+  there boolean := monban.grip(k, patient);
+BEGIN
+  IF NOT there THEN
+    RETURN 'n';
+  ELSIF there IS NULL THEN
+    RETURN 'x';
+  END IF;
+  UPDATE monban.head SET expires = moment + ttl WHERE key = k AND holder = mine AND NOT lingers AND expires > moment;
+  IF NOT FOUND THEN
+    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND expires > moment;
+  END IF;
+  RETURN CASE WHEN FOUND THEN 'k' ELSE 'n' END;
+END $$;
+
+-- Leaves lines, waiting or holding; or keeps the place for `lingers` with no owner, unless that is null.
+CREATE OR REPLACE FUNCTION monban.release(keys bytea[], ids bytea[], lingers bigint[], plain boolean, patient boolean)
+RETURNS SETOF monban.answer LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  a monban.answer;
+  moment bigint := monban.now();
+  count integer := cardinality(keys);
+  done boolean[];
+  spot tid;
+  i integer;
+BEGIN
+  a.what := 'd';
+  IF plain AND count = 1 THEN
+    SELECT h.ctid INTO spot FROM monban.head AS h WHERE h.key = keys[1] AND h.holder = ids[1] AND NOT h.crowd
+      AND NOT h.lingers AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED;
+    IF FOUND THEN
+      UPDATE monban.head AS h SET holder = NULL WHERE h.ctid = spot;
+      a.at := 1;
+      RETURN NEXT a;
+      RETURN;
+    END IF;
+  ELSIF plain THEN
+    FOR a.at IN
+      WITH asked AS MATERIALIZED (
+        SELECT * FROM unnest(keys, ids) WITH ORDINALITY AS u(key, id, at)
+      ), ours AS MATERIALIZED (
+        SELECT h.ctid AS spot, u.* FROM asked AS u, LATERAL (
+          SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND NOT h.crowd
+            AND NOT h.lingers AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
+      )
+      UPDATE monban.head AS h SET holder = NULL FROM ours AS o WHERE h.ctid = o.spot RETURNING o.at
+    LOOP
+      done[a.at] := true;
+      RETURN NEXT a;
+    END LOOP;
+  END IF;
+  FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
+    a.at := i;
+    a.what := monban.leave(keys[i], ids[i], moment, lingers[i], patient);
+    RETURN NEXT a;
+  END LOOP;
+END $$;
+
+CREATE OR REPLACE FUNCTION monban.leave(k bytea, mine bytea, moment bigint, lingering bigint, patient boolean)
+RETURNS "char" LANGUAGE plpgsql AS $$
+DECLARE
+  there boolean := monban.grip(k, patient);
+  h monban.head;
+BEGIN
+  IF NOT there THEN
+    RETURN 'n';
+  ELSIF there IS NULL THEN
+    RETURN 'x';
+  END IF;
+  SELECT * INTO h FROM monban.head WHERE key = k;
+  IF h.holder = mine AND h.expires > moment THEN
+    IF h.lingers THEN
+      RETURN 'd'; -- by an earlier release
+    ELSIF lingering IS NOT NULL THEN
+      INSERT INTO monban.linger (key, id, fence, since, expires, claimant)
+        VALUES (k, mine, h.fence, moment, moment + lingering, h.claimant)
+        ON CONFLICT (key) DO UPDATE SET (id, fence, since, expires, claimant) =
+          (excluded.id, excluded.fence, excluded.since, excluded.expires, excluded.claimant);
+      UPDATE monban.head SET lingers = true, since = moment, expires = moment + lingering WHERE key = k;
+      IF h.crowd THEN
+        -- Whoever is the first to wait now knows another instant at which it may be free.
+        PERFORM monban.tell('a', id, '') FROM
+          (SELECT id, listens FROM monban.claim WHERE key = k AND expires > moment ORDER BY place LIMIT 1) AS first WHERE listens;
+      END IF;
+      RETURN 'd';
+    END IF;
+    UPDATE monban.head SET holder = NULL WHERE key = k;
+  ELSE
+    -- One whose turn came with the end of a holder that nobody has looked at is in line still.
+    DELETE FROM monban.claim WHERE key = k AND id = mine AND expires > moment;
+    there := FOUND;
+  END IF;
+  PERFORM monban.settle(k, moment, NULL);
+  RETURN CASE WHEN there THEN 'd' ELSE 'n' END;
+END $$;
+
+-- Frees by hand what a listing showed, lingering or not.
+CREATE OR REPLACE FUNCTION monban.evict(k bytea, whose bytea) RETURNS "char" LANGUAGE plpgsql AS $$
+DECLARE
+  there boolean := monban.grip(k, true);
+  moment bigint := monban.now();
+BEGIN
+  IF NOT there THEN
+    RETURN 'n';
+  END IF;
+  DELETE FROM monban.linger WHERE key = k AND id = whose;
+  UPDATE monban.head SET holder = NULL, lingers = false WHERE key = k AND holder = whose AND expires > moment;
+  IF NOT FOUND THEN
+    DELETE FROM monban.claim WHERE key = k AND id = whose AND expires > moment;
+  END IF;
+  there := FOUND;
+  IF there THEN
+    PERFORM monban.tell('l', whose, '');
+  END IF;
+  PERFORM monban.settle(k, moment, NULL);
+  RETURN CASE WHEN there THEN 'd' ELSE 'n' END;
+END $$;

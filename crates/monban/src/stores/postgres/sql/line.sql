@@ -1,0 +1,91 @@
+-- The line of one key. Whoever calls these has locked the key's head FOR NO KEY UPDATE.
+
+CREATE OR REPLACE FUNCTION monban.now() RETURNS bigint LANGUAGE sql VOLATILE AS
+$$ SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint $$;
+
+-- Tells a waiter something: `g` it was granted (with its fence and seat), `a` it is worth asking again, `l` it was freed by hand.
+-- Every process has a channel of its own, named by the first eight bytes of its claims.
+CREATE OR REPLACE FUNCTION monban.tell(what text, id bytea, more text) RETURNS void LANGUAGE sql VOLATILE AS
+$$ SELECT pg_catalog.pg_notify('monban_' || pg_catalog.encode(pg_catalog.substr(id, 1, 8), 'hex'),
+                               what || pg_catalog.encode(id, 'hex') || more) $$;
+
+-- Lets time pass: the dead leave, and those whose turn it is are granted, and told unless they are the one who asks (`mine`).
+-- False if somebody's turn has come who may not be granted yet: a transaction that has checked a fence is still open,
+-- the epoch is not, or the fences in reserve are used up. Whoever is the first to wait is told to ask then, if nobody asks.
+CREATE OR REPLACE FUNCTION monban.settle(k bytea, moment bigint, mine bytea) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  h monban.head;
+  c monban.claim;
+  e monban.epoch;
+  capacity bigint;
+  used bigint := 0;
+  minted bigint;
+  chair integer;
+  asked boolean := false;
+  able boolean := true;
+BEGIN
+  SELECT * INTO h FROM monban.head WHERE key = k;
+  IF h.holder IS NOT NULL AND h.expires <= moment THEN
+    h.holder := NULL;
+    h.lingers := false;
+    IF NOT h.crowd THEN
+      UPDATE monban.head SET holder = NULL, lingers = false WHERE key = k;
+    END IF;
+  END IF;
+  IF NOT h.crowd THEN
+    RETURN true;
+  END IF;
+  DELETE FROM monban.claim WHERE key = k AND expires <= moment;
+  IF h.holder IS NULL THEN
+    SELECT greatest(max(slots), 1) INTO capacity FROM monban.claim WHERE key = k;
+    FOR c IN SELECT * FROM monban.claim WHERE key = k ORDER BY place LOOP
+      used := used + CASE c.slots WHEN 0 THEN capacity ELSE c.takes END;
+      EXIT WHEN used > capacity; -- whoever stands behind has this one's weight before him too
+      CONTINUE WHEN c.held;
+      IF NOT asked THEN
+        asked := true;
+        PERFORM FROM monban.head WHERE key = k FOR UPDATE SKIP LOCKED;
+        able := FOUND;
+        SELECT * INTO e FROM monban.epoch;
+        able := able AND FOUND AND moment >= e.opens;
+      END IF;
+      minted := greatest(h.fence + 1, moment, e.floor + 1);
+      able := able AND minted <= e.ceiling;
+      IF NOT able THEN
+        IF mine IS NULL AND c.listens THEN
+          PERFORM monban.tell('a', c.id, '');
+        END IF;
+        EXIT;
+      END IF;
+      chair := NULL;
+      IF c.slots = 4294967295 THEN
+        minted := NULL;
+      ELSE
+        h.fence := minted;
+      END IF;
+      IF c.slots = 0 THEN
+        DELETE FROM monban.claim WHERE key = k AND place = c.place;
+        h.holder := c.id;
+        h.since := moment;
+        h.expires := c.expires;
+        h.claimant := c.claimant;
+      ELSE
+        IF minted IS NOT NULL THEN
+          -- The lowest seat that nobody has: 0, or one above a seat that is taken.
+          SELECT min(free) INTO chair FROM (
+            SELECT 0 AS free UNION ALL
+            SELECT seat + 1 FROM monban.claim WHERE key = k AND seat IS NOT NULL) AS s
+          WHERE NOT EXISTS (SELECT FROM monban.claim WHERE key = k AND seat = s.free);
+        END IF;
+        UPDATE monban.claim SET held = true, fence = minted, seat = chair, since = moment WHERE key = k AND place = c.place;
+      END IF;
+      IF c.listens AND c.id IS DISTINCT FROM mine THEN
+        PERFORM monban.tell('g', c.id, ':' || coalesce(minted, moment) || ':' || coalesce(chair, -1));
+      END IF;
+    END LOOP;
+  END IF;
+  UPDATE monban.head SET fence = h.fence, holder = h.holder, since = h.since, expires = h.expires, lingers = h.lingers,
+    claimant = h.claimant, crowd = EXISTS (SELECT FROM monban.claim WHERE key = k)
+  WHERE key = k;
+  RETURN able;
+END $$;

@@ -1,0 +1,164 @@
+//! A server that is killed, or whose standby takes its place: what lives for seconds is forgotten, so nothing is granted
+//! until all that was forgotten has ended.
+
+use std::time::{Duration, Instant};
+
+use monban::contract::{Release, Renewal, Store};
+use monban::data::Leave;
+use monban_testkit::{PostgresServer, wait_until};
+
+use crate::client::{Client, SOON, lasting, mutex, nothing_is_left, run, server, session};
+use crate::proxy::{Plan, Proxy};
+
+/// Short, since it is waited for, and some seconds more.
+const TTL: Duration = Duration::from_secs(3);
+/// The longest wait after a crash: what is kept in reserve beyond a TTL, and the TTL.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The holder hears nothing of the crash: only the pause keeps the next one out.
+#[test]
+fn after_a_crash_nobody_is_let_in_beside_a_holder_that_knows_nothing_of_it() {
+    run(async {
+        let mut server = server();
+        let proxy = Proxy::before(server.port());
+        let url = format!(
+            "postgres://postgres@127.0.0.1:{}/postgres?timeout=1s",
+            proxy.port()
+        );
+        let lease = mutex(&url, "k", TTL).await.lock().await.unwrap();
+        let fence = lease.fence().unwrap();
+        proxy.plan(Plan {
+            keep_requests: true,
+            ..Plan::default()
+        });
+        server.kill9().unwrap();
+        server.start_again().unwrap();
+        lease.check().unwrap(); // it is for this one that the others have to wait
+        let next = mutex(&server.url(), "k", TTL).await;
+        let next = next.lock().within(PAUSE).await.unwrap();
+        lease.check().unwrap_err();
+        assert!(next.fence().unwrap() > fence, "{:?} {fence}", next.fence());
+        next.check().unwrap();
+        next.release().await.unwrap();
+        nothing_is_left(&server, "k").await;
+    });
+}
+
+#[test]
+fn after_a_crash_who_held_is_told_and_who_waits_is_served() {
+    run(async {
+        let mut server = server();
+        let (a, b) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+        );
+        let (held, waiter) = (
+            lasting(a.exclusive("k"), TTL),
+            lasting(b.exclusive("k"), TTL),
+        );
+        let grant = a.takes(&held).await;
+        b.waits(&waiter).await;
+        let old = grant.fence.unwrap().as_i64();
+        server.kill9().unwrap();
+        server.start_again().unwrap();
+        assert_eq!(a.keeps(&held).await, Renewal::Lost);
+        assert_eq!(a.releases(&held).await, Release::Gone);
+        // Who asks is told when to ask again, and joins the line.
+        let busy = b.goes_on_waiting(&waiter).await;
+        let free_in = busy.free_in.unwrap();
+        assert!(free_in > Duration::ZERO && free_in < PAUSE, "{free_in:?}");
+        // The old fence is worth nothing from the moment of the crash.
+        let user = session(&server.url()).await;
+        let refused = user
+            .execute("SELECT monban_fence_check('k', $1)", &[&old])
+            .await;
+        let code = refused
+            .unwrap_err()
+            .code()
+            .map(|code| code.code().to_owned());
+        assert_eq!(code.as_deref(), Some("MB001"));
+        let start = Instant::now();
+        let next = loop {
+            match b.ask(&waiter).await.unwrap() {
+                monban::contract::Attempt::Granted(next) => break next,
+                monban::contract::Attempt::Busy(_) => crate::client::pause(100).await,
+            }
+            assert!(start.elapsed() < PAUSE);
+        };
+        assert!(next.fence > grant.fence);
+        b.is_rid_of(&waiter).await;
+        nothing_is_left(&server, "k").await;
+    });
+}
+
+/// Work that was done and is not due again is not forgotten: its place lingers for hours, which a crash must not end.
+#[test]
+fn a_place_that_lingers_is_there_after_a_crash() {
+    run(async {
+        let mut server = server();
+        let client = Client::at(&server.url()).await;
+        let claim = lasting(client.exclusive("k"), TTL);
+        client.takes(&claim).await;
+        let linger = Some(Duration::from_secs(3_600));
+        let leaving = Leave { claim, linger };
+        let left = client.store.release(&[leaving]).await;
+        assert_eq!(*left[0].as_ref().unwrap(), Release::Done);
+        server.kill9().unwrap();
+        server.start_again().unwrap();
+        let again = Client::at(&server.url()).await;
+        let refused = crate::client::leave(lasting(again.exclusive("k"), TTL));
+        let start = Instant::now();
+        let free_in = loop {
+            match again.ask(&refused).await {
+                Ok(monban::contract::Attempt::Busy(busy)) => break busy.free_in.unwrap(),
+                Ok(granted) => panic!("{granted:?}"),
+                Err(error) => assert!(error.is_transient() && start.elapsed() < SOON, "{error}"),
+            }
+        };
+        let near = Duration::from_secs(3_300)..Duration::from_secs(3_601);
+        assert!(near.contains(&free_in), "{free_in:?}");
+    });
+}
+
+fn promote(standby: &PostgresServer) {
+    assert_eq!(standby.ask("SELECT pg_promote()").unwrap(), "t");
+    wait_until("the standby is the primary", SOON, || {
+        Ok(standby.ask("SELECT pg_is_in_recovery()")? == "f")
+    })
+    .unwrap();
+}
+
+/// The standby has all that was written to its primary's log, and nothing else.
+#[test]
+fn a_standby_that_was_promoted_lets_nobody_in_beside_a_holder_on_its_primary() {
+    run(async {
+        let mut primary = server();
+        let proxy = Proxy::before(primary.port());
+        let url = format!(
+            "postgres://postgres@127.0.0.1:{}/postgres?timeout=1s",
+            proxy.port()
+        );
+        let lease = mutex(&url, "k", TTL).await.lock().await.unwrap();
+        let fence = lease.fence().unwrap();
+        let standby = primary.standby().unwrap();
+        let position = primary.ask("SELECT pg_current_wal_lsn()").unwrap();
+        let replayed = format!("SELECT pg_last_wal_replay_lsn() >= '{position}'::pg_lsn");
+        wait_until("the standby has followed", SOON, || {
+            Ok(standby.ask(&replayed)? == "t")
+        })
+        .unwrap();
+        lease.check().unwrap();
+        proxy.plan(Plan {
+            keep_requests: true,
+            ..Plan::default()
+        });
+        primary.kill9().unwrap();
+        promote(&standby);
+        let next = mutex(&standby.url(), "k", TTL).await;
+        let next = next.lock().within(PAUSE).await.unwrap();
+        lease.check().unwrap_err();
+        assert!(next.fence().unwrap() > fence);
+        next.release().await.unwrap();
+        nothing_is_left(&standby, "k").await;
+    });
+}

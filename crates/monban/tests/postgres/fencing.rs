@@ -1,0 +1,297 @@
+//! Fences checked inside users' own transactions, by programs that know nothing of monban but one function.
+
+use std::time::{Duration, Instant};
+
+use monban::contract::Attempt;
+use monban::data::{ClaimId, EntryId, Mode};
+use monban::{Fence, Locks};
+use tokio_postgres::Client as Session;
+
+use crate::client::{
+    Client, SOON, is_unavailable, lasting, leave, mutex, nothing_is_left, pause, run, server,
+    session, shared,
+};
+
+/// What a write costs that is refused: its SQLSTATE.
+const STALE: &str = "MB001";
+
+async fn check(user: &Session, key: &str, fence: Fence) -> Result<(), String> {
+    let checked = user
+        .execute(
+            "SELECT monban_fence_check($1, $2)",
+            &[&key, &fence.as_i64()],
+        )
+        .await;
+    checked.map(drop).map_err(|error| {
+        let error = error.as_db_error().expect("the server says so");
+        format!("{}: {}", error.code().code(), error.message())
+    })
+}
+
+/// Frees a claim by hand: its owner does not know yet.
+async fn take_away(client: &Client, key: &str, id: ClaimId) {
+    use monban::contract::Store;
+    let shown = client.store.inspect(key.as_bytes()).await.unwrap();
+    let entry = shown.iter().find(|entry| entry.id == EntryId::Claim(id));
+    client.store.evict(entry.unwrap()).await.unwrap();
+}
+
+#[test]
+fn a_late_writer_s_transaction_fails_and_says_by_whom_it_was_overtaken() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        let user = session(&shared().url()).await;
+        for mode in [Mode::Exclusive, Mode::Permits { n: 1, of: 1 }] {
+            let (late, next) = (client.claim("late", mode), client.claim("late", mode));
+            let old = client.fence(&late).await;
+            check(&user, "late", old).await.unwrap();
+            client.releases(&late).await;
+            let new = client.fence(&next).await;
+            let refused = check(&user, "late", old).await.unwrap_err();
+            assert!(refused.starts_with(STALE), "{refused}");
+            assert!(refused.contains(&old.to_string()), "{refused}");
+            check(&user, "late", new).await.unwrap();
+            // One that was never given, and one of a key that nobody had.
+            let never = Fence::new(new.as_i64() + 1).unwrap();
+            assert!(check(&user, "late", never).await.is_err());
+            let unknown = check(&user, "nobody's", new).await.unwrap_err();
+            assert!(unknown.starts_with(STALE), "{unknown}");
+            client.releases(&next).await;
+        }
+        nothing_is_left(shared(), "late").await;
+    });
+}
+
+#[test]
+fn each_holder_of_permits_has_its_own_fence() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        let user = session(&shared().url()).await;
+        let permits = |client: &Client| client.claim("pool", Mode::Permits { n: 1, of: 2 });
+        let (one, two, three) = (permits(&client), permits(&client), permits(&client));
+        let (first, second) = (client.fence(&one).await, client.fence(&two).await);
+        check(&user, "pool", first).await.unwrap();
+        check(&user, "pool", second).await.unwrap();
+        client.releases(&one).await;
+        let third = client.fence(&three).await;
+        assert!(check(&user, "pool", first).await.is_err());
+        check(&user, "pool", second).await.unwrap();
+        check(&user, "pool", third).await.unwrap();
+        for claim in [two, three] {
+            client.releases(&claim).await;
+        }
+        nothing_is_left(shared(), "pool").await;
+    });
+}
+
+/// Under each isolation level: the check sees what was committed before it, or fails.
+#[test]
+fn an_open_transaction_that_has_passed_the_check_is_not_overtaken() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+            let user = session(&server.url()).await;
+            let (late, next) = (client.exclusive("k"), client.exclusive("k"));
+            let old = client.fence(&late).await;
+            let begin = format!(
+                "BEGIN ISOLATION LEVEL {level}; CREATE TABLE mine_{} (v int)",
+                level.len()
+            );
+            user.batch_execute(&begin).await.unwrap();
+            check(&user, "k", old).await.unwrap();
+            // It loses the key meanwhile, and does not know.
+            take_away(&client, "k", late.id).await;
+            for _ in 0..10 {
+                let asked = client.ask(&next).await;
+                let barred = matches!(asked, Ok(Attempt::Busy(_))) || is_unavailable(&asked);
+                assert!(barred, "{level}: {asked:?}");
+                pause(30).await;
+            }
+            user.batch_execute("COMMIT").await.unwrap();
+            let new = client.comes_in(&next).await.fence.unwrap();
+            assert!(new > old);
+            assert!(check(&user, "k", old).await.is_err(), "{level}");
+            client.is_rid_of(&next).await;
+        }
+        nothing_is_left(&server, "k").await;
+    });
+}
+
+/// The snapshot is older than the next grant: the check does not look at the past.
+#[test]
+fn a_transaction_that_began_before_the_next_grant_is_refused_under_every_isolation_level() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+            let user = session(&shared().url()).await;
+            let (late, next) = (client.exclusive("snapshot"), client.exclusive("snapshot"));
+            let old = client.fence(&late).await;
+            let begin = format!("BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM pg_class");
+            user.batch_execute(&begin).await.unwrap();
+            client.releases(&late).await;
+            client.takes(&next).await;
+            let refused = check(&user, "snapshot", old).await.unwrap_err();
+            let code = refused.split(':').next().unwrap();
+            assert!([STALE, "40001"].contains(&code), "{level}: {refused}");
+            client.releases(&next).await;
+        }
+        nothing_is_left(shared(), "snapshot").await;
+    });
+}
+
+/// Two that write for one holder, and one whose write is rolled back.
+#[test]
+fn checks_of_one_holder_do_not_wait_for_each_other_and_a_rollback_frees_the_key() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        let (one, two) = (
+            session(&shared().url()).await,
+            session(&shared().url()).await,
+        );
+        let (held, next) = (client.exclusive("both"), client.exclusive("both"));
+        let fence = client.fence(&held).await;
+        for user in [&one, &two] {
+            user.batch_execute("BEGIN").await.unwrap();
+            check(user, "both", fence).await.unwrap();
+        }
+        client.releases(&held).await;
+        let asked = client.ask(&next).await;
+        assert!(!matches!(asked, Ok(Attempt::Granted(_))), "{asked:?}");
+        one.batch_execute("ROLLBACK").await.unwrap();
+        let asked = client.ask(&next).await;
+        assert!(!matches!(asked, Ok(Attempt::Granted(_))), "{asked:?}");
+        drop(two); // its session ends, and its transaction with it
+        client.comes_in(&next).await;
+        client.releases(&next).await;
+        nothing_is_left(shared(), "both").await;
+    });
+}
+
+/// A report that runs for hours: the lease is renewed and released as ever, and only a later grant of this key waits.
+#[test]
+fn a_long_transaction_that_has_checked_a_fence_delays_a_later_grant_of_that_key_and_nothing_else() {
+    run(async {
+        let server = server();
+        let ttl = Duration::from_secs(3);
+        let holder = mutex(&server.url(), "long", ttl).await;
+        let lease = holder.lock().await.unwrap();
+        let user = session(&server.url()).await;
+        user.batch_execute("BEGIN").await.unwrap();
+        check(&user, "long", lease.fence().unwrap()).await.unwrap();
+
+        let other = Locks::connect(&server.url()).await.unwrap();
+        let start = Instant::now();
+        while start.elapsed() < ttl * 2 {
+            // Others at the same time, in the same process and in another one.
+            for locks in [&other, &other] {
+                let mutex = locks.mutex("other").unwrap();
+                let short = mutex.lock().within(SOON).await.unwrap();
+                short.release().await.unwrap();
+            }
+            lease.check().unwrap();
+            pause(50).await;
+        }
+        lease.release().await.unwrap();
+
+        // Waits, and is renewed while it does; so do those behind it, and they keep their order.
+        let waits = |url: String| async move {
+            let mutex = mutex(&url, "long", ttl).await;
+            mutex.lock().within(SOON * 2).await
+        };
+        let next = tokio::spawn(waits(server.url()));
+        pause(ttl.as_millis() as u64 + 500).await;
+        assert!(!next.is_finished(), "granted over an open transaction");
+        let behind = tokio::spawn(waits(server.url()));
+        pause(300).await;
+        user.batch_execute("COMMIT").await.unwrap();
+        let next = next.await.unwrap().unwrap();
+        next.check().unwrap();
+        assert!(!behind.is_finished());
+        next.release().await.unwrap();
+        behind.await.unwrap().unwrap().release().await.unwrap();
+        nothing_is_left(&server, "long").await;
+    });
+}
+
+/// In one batch with others: only the key that is barred has to wait.
+#[test]
+fn a_batch_is_not_held_up_by_one_key_that_a_transaction_bars() {
+    run(async {
+        use monban::contract::Store;
+        let client = Client::at(&shared().url()).await;
+        let user = session(&shared().url()).await;
+        let held = client.exclusive("batch-b");
+        let fence = client.fence(&held).await;
+        user.batch_execute("BEGIN").await.unwrap();
+        check(&user, "batch-b", fence).await.unwrap();
+        client.releases(&held).await;
+        let batch = ["batch-a", "batch-b", "batch-c"].map(|key| client.exclusive(key));
+        let start = Instant::now();
+        let answers = client.store.attempt(&batch).await;
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        let granted = |at: usize| matches!(answers[at], Ok(Attempt::Granted(_)));
+        assert!(granted(0) && !granted(1) && granted(2), "{answers:?}");
+        user.batch_execute("COMMIT").await.unwrap();
+        client.comes_in(&batch[1]).await;
+        for claim in &batch {
+            client.is_rid_of(claim).await;
+        }
+        nothing_is_left(shared(), "batch").await;
+    });
+}
+
+/// Whoever writes may do nothing with locks but check a fence.
+#[test]
+fn a_role_that_may_check_fences_can_do_nothing_else_to_locks() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        let held = client.exclusive("k");
+        let fence = client.fence(&held).await;
+        server.ask("CREATE ROLE writer LOGIN").unwrap();
+        let user = session(&server.url_of("writer", None)).await;
+        // As the functions of a database are by default: everybody may call this one.
+        check(&user, "k", fence).await.unwrap();
+        for forbidden in [
+            "DELETE FROM monban.head",
+            "SELECT * FROM monban.claim",
+            "SELECT monban.sweep(10)",
+        ] {
+            let refused = user.batch_execute(forbidden).await.unwrap_err();
+            let code = refused.code().unwrap().code().to_owned();
+            assert_eq!(code, "42501", "{forbidden}: {refused}");
+        }
+        // Whatever else it names so: the function looks nowhere but in its own schema.
+        let tricks =
+            "CREATE TEMP TABLE head (key bytea, fence bigint); CREATE SCHEMA IF NOT EXISTS pg_temp";
+        let _ = user.batch_execute(tricks).await;
+        let never = Fence::new(fence.as_i64() + 1).unwrap();
+        assert!(check(&user, "k", never).await.is_err());
+        client.releases(&held).await;
+    });
+}
+
+/// A try that is refused since a transaction is open leaves nothing.
+#[test]
+fn a_try_beside_an_open_transaction_leaves_nothing() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        let user = session(&shared().url()).await;
+        let held = lasting(client.exclusive("tried"), Duration::from_secs(30));
+        let fence = client.fence(&held).await;
+        user.batch_execute("BEGIN").await.unwrap();
+        check(&user, "tried", fence).await.unwrap();
+        client.releases(&held).await;
+        for mode in [Mode::Exclusive, Mode::Permits { n: 1, of: 3 }] {
+            let tried = leave(client.claim("tried", mode));
+            let asked = client.ask(&tried).await;
+            assert!(!matches!(asked, Ok(Attempt::Granted(_))), "{asked:?}");
+            nothing_is_left(shared(), "tried").await;
+        }
+        user.batch_execute("COMMIT").await.unwrap();
+        let next = leave(client.exclusive("tried"));
+        client.takes(&next).await;
+        client.releases(&next).await;
+    });
+}

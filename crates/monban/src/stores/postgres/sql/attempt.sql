@@ -130,7 +130,7 @@ BEGIN
     RETURN a;
   END IF;
   IF h.crowd THEN
-    SELECT * INTO c FROM monban.claim WHERE key = k AND id = mine;
+    SELECT * INTO c FROM monban.claim WHERE key = k AND place >= h.low AND id = mine;
   END IF;
   IF c.id IS NOT NULL THEN
     IF c.slots <> capacity OR c.takes <> weight THEN
@@ -142,7 +142,7 @@ BEGIN
     fits := h.holder IS NULL;
     IF h.crowd THEN
       SELECT max(slots), sum(takes), bool_and(held) AND capacity <> 0 AND fits INTO there, used, fits
-        FROM monban.claim WHERE key = k;
+        FROM monban.claim WHERE key = k AND place >= h.low;
       IF capacity <> 0 AND there <> 0 AND there <> capacity THEN
         a.what := 'c';
         a.fence := there;
@@ -164,10 +164,10 @@ BEGIN
         a.fence := h.fence;
         RETURN a;
       END IF;
-      SELECT * INTO c FROM monban.claim WHERE key = k AND id = mine;
+      SELECT * INTO c FROM monban.claim WHERE key = k AND place >= h.low AND id = mine;
       IF NOT c.held AND NOT queue THEN
         DELETE FROM monban.claim WHERE key = k AND place = c.place;
-        UPDATE monban.head SET crowd = EXISTS (SELECT FROM monban.claim WHERE key = k) WHERE key = k;
+        UPDATE monban.head SET crowd = EXISTS (SELECT FROM monban.claim WHERE key = k AND place >= h.low) WHERE key = k;
       END IF;
     END IF;
   END IF;
@@ -179,7 +179,7 @@ BEGIN
   END IF;
   -- Busy: who is ahead, and when silence alone would let this claim in.
   SELECT count(*), sum(takes) FILTER (WHERE held), min(expires) FILTER (WHERE held), max(expires) FILTER (WHERE NOT held)
-    INTO a.ahead, used, a.free, waits FROM monban.claim WHERE key = k AND place < c.place;
+    INTO a.ahead, used, a.free, waits FROM monban.claim WHERE key = k AND place >= h.low AND place < c.place;
   IF h.holder IS NOT NULL THEN
     a.ahead := a.ahead + 1;
     a.what := CASE WHEN h.lingers THEN 'l' ELSE 'h' END;
@@ -188,7 +188,7 @@ BEGIN
     a.free := h.expires;
   ELSIF a.ahead > 0 THEN
     a.what := CASE WHEN used > 0 AND (capacity = 0 OR used + weight > capacity) THEN 'h' ELSE 'q' END;
-    SELECT moment - since, claimant INTO a.held, a.who FROM monban.claim WHERE key = k ORDER BY place LIMIT 1;
+    SELECT moment - since, claimant INTO a.held, a.who FROM monban.claim WHERE key = k AND place >= h.low ORDER BY place LIMIT 1;
   ELSE
     a.what := 'h';
   END IF;

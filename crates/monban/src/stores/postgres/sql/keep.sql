@@ -74,7 +74,8 @@ BEGIN
   END IF;
   UPDATE monban.head SET expires = moment + ttl WHERE key = k AND holder = mine AND NOT lingers AND expires > moment;
   IF NOT FOUND THEN
-    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND expires > moment;
+    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND expires > moment
+      AND place >= (SELECT low FROM monban.head WHERE key = k);
   END IF;
   RETURN CASE WHEN FOUND THEN 'k' ELSE 'n' END;
 END $$;
@@ -147,14 +148,15 @@ BEGIN
       IF h.crowd THEN
         -- Whoever is the first to wait now knows another instant at which it may be free.
         PERFORM monban.tell('a', id, '') FROM
-          (SELECT id, listens FROM monban.claim WHERE key = k AND expires > moment ORDER BY place LIMIT 1) AS first WHERE listens;
+          (SELECT id, listens FROM monban.claim WHERE key = k AND place >= h.low AND expires > moment
+            ORDER BY place LIMIT 1) AS first WHERE listens;
       END IF;
       RETURN 'd';
     END IF;
     UPDATE monban.head SET holder = NULL WHERE key = k;
   ELSE
     -- One whose turn came with the end of a holder that nobody has looked at is in line still.
-    DELETE FROM monban.claim WHERE key = k AND id = mine AND expires > moment;
+    DELETE FROM monban.claim WHERE key = k AND place >= h.low AND id = mine AND expires > moment;
     there := FOUND;
   END IF;
   PERFORM monban.settle(k, moment, NULL);

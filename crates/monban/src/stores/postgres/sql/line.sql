@@ -35,10 +35,10 @@ BEGIN
   IF NOT h.crowd THEN
     RETURN true;
   END IF;
-  DELETE FROM monban.claim WHERE key = k AND expires <= moment;
+  DELETE FROM monban.claim WHERE key = k AND place >= h.low AND expires <= moment;
   IF h.holder IS NULL THEN
-    SELECT greatest(max(slots), 1) INTO capacity FROM monban.claim WHERE key = k;
-    FOR c IN SELECT * FROM monban.claim WHERE key = k ORDER BY place LOOP
+    SELECT greatest(max(slots), 1) INTO capacity FROM monban.claim WHERE key = k AND place >= h.low;
+    FOR c IN SELECT * FROM monban.claim WHERE key = k AND place >= h.low ORDER BY place LOOP
       used := used + CASE c.slots WHEN 0 THEN capacity ELSE c.takes END;
       EXIT WHEN used > capacity; -- whoever stands behind has this one's weight before him too
       CONTINUE WHEN c.held;
@@ -74,8 +74,8 @@ BEGIN
           -- The lowest seat that nobody has: 0, or one above a seat that is taken.
           SELECT min(free) INTO chair FROM (
             SELECT 0 AS free UNION ALL
-            SELECT seat + 1 FROM monban.claim WHERE key = k AND seat IS NOT NULL) AS s
-          WHERE NOT EXISTS (SELECT FROM monban.claim WHERE key = k AND seat = s.free);
+            SELECT seat + 1 FROM monban.claim WHERE key = k AND place >= h.low AND seat IS NOT NULL) AS s
+          WHERE NOT EXISTS (SELECT FROM monban.claim WHERE key = k AND place >= h.low AND seat = s.free);
         END IF;
         UPDATE monban.claim SET held = true, fence = minted, seat = chair, since = moment WHERE key = k AND place = c.place;
       END IF;
@@ -84,8 +84,9 @@ BEGIN
       END IF;
     END LOOP;
   END IF;
-  UPDATE monban.head SET fence = h.fence, holder = h.holder, since = h.since, expires = h.expires, lingers = h.lingers,
-    claimant = h.claimant, crowd = EXISTS (SELECT FROM monban.claim WHERE key = k)
+  SELECT min(place) INTO used FROM monban.claim WHERE key = k AND place >= h.low;
+  UPDATE monban.head SET low = coalesce(used, place + 1), fence = h.fence, holder = h.holder, since = h.since, expires = h.expires, lingers = h.lingers,
+    claimant = h.claimant, crowd = used IS NOT NULL
   WHERE key = k;
   RETURN able;
 END $$;

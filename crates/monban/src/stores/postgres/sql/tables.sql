@@ -15,6 +15,7 @@
 --   grants and nothing else.
 -- * `claim`: those who wait, share or have permits, in the order of `place`. `crowd` in the head says whether there are any.
 --   `slots` is the capacity that a claim wants (0: exclusive, 4294967295: a share), `takes` what it takes of it.
+--   Nobody stands before `low`: whoever looks begins there, and not among the many who have left and are not vacuumed yet.
 -- * `linger`, logged: places that are kept with no owner. Their copies in `head` are restored with the epoch.
 
 CREATE SCHEMA IF NOT EXISTS monban;
@@ -39,6 +40,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS monban.epoch (
 CREATE UNLOGGED TABLE IF NOT EXISTS monban.head (
   fence bigint NOT NULL,
   place bigint NOT NULL DEFAULT 0,
+  low bigint NOT NULL DEFAULT 0,
   since bigint NOT NULL DEFAULT 0,
   expires bigint NOT NULL DEFAULT 0,
   crowd boolean NOT NULL DEFAULT false,

@@ -4,18 +4,22 @@ use super::call::{Answer, Arguments, Call};
 use super::hub::Hub;
 use super::{faults, names, sql};
 use crate::contract::{Release, Renewal};
-use crate::data::{Claim, Leave, Result};
+use crate::data::{Claim, Fence, Keep, Leave, Result};
 
-pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
+pub(super) async fn renew(hub: &Hub, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+    let claims: Vec<&Claim> = keeping.iter().map(|keep| &keep.claim).collect();
     let arguments = |which: &[usize]| {
-        let each = || which.iter().map(|at| &claims[*at]);
+        let each = || which.iter().map(|at| &keeping[*at].claim);
+        let fences = which.iter().map(|at| keeping[*at].fence);
+        let fences: Vec<Option<i64>> = fences.map(|fence| fence.map(Fence::as_i64)).collect();
         let mut arguments = whose(each());
+        arguments.push(Box::new(fences));
         let ttls: Vec<i64> = each().map(|claim| names::micros(claim.ttl)).collect();
         arguments.push(Box::new(ttls));
         arguments.push(Box::new(names::plain(each())));
         arguments
     };
-    let answers = send(hub, &sql::RENEW, claims.iter().collect(), &arguments).await;
+    let answers = send(hub, &sql::RENEW, claims.clone(), &arguments).await;
     let renewal = |(claim, answer): (&Claim, Result<Answer>)| match answer.map(|said| said.what) {
         Ok(b'k') => Ok(Renewal::Kept),
         Ok(b'n') => {
@@ -25,7 +29,7 @@ pub(super) async fn renew(hub: &Hub, claims: &[Claim]) -> Vec<Result<Renewal>> {
         Ok(_) => Err(garbled(hub, claim)),
         Err(error) => Err(error.of_key(&claim.key)),
     };
-    claims.iter().zip(answers).map(renewal).collect()
+    claims.into_iter().zip(answers).map(renewal).collect()
 }
 
 pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>> {

@@ -41,7 +41,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Leave, Result};
+use crate::data::{Claim, Entry, Keep, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -133,8 +133,8 @@ impl Store for PostgresStore {
         attempt::attempt(&self.hub, claims).await
     }
 
-    async fn renew(&self, claims: &[Claim]) -> Vec<Result<Renewal>> {
-        keep::renew(&self.hub, claims).await
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        keep::renew(&self.hub, keeping).await
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {

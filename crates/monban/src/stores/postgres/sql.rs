@@ -39,8 +39,8 @@ verb!(
 verb!(
     RENEW,
     1,
-    "SELECT * FROM monban.renew($1, $2, $3, $4, $5)",
-    [BYTEA_ARRAY, BYTEA_ARRAY, INT8_ARRAY, BOOL, BOOL]
+    "SELECT * FROM monban.renew($1, $2, $3, $4, $5, $6)",
+    [BYTEA_ARRAY, BYTEA_ARRAY, INT8_ARRAY, INT8_ARRAY, BOOL, BOOL]
 );
 verb!(
     RELEASE,

@@ -1,9 +1,9 @@
 -- Keeping claims, and leaving their lines. As in `attempt`: first what holds alone with nobody in line behind it, all at once;
 -- then the others one by one. What is answered: k kept, d done, n not there, x locked, e prepare first.
 
--- Keeps claims, held or waiting; never acquires. It touches the row of the claim, and of a key's head only what a fence check of
--- somebody's transaction does not mind.
-CREATE OR REPLACE FUNCTION monban.renew(keys bytea[], ids bytea[], ttls bigint[], plain boolean, patient boolean)
+-- Keeps claims that hold by the grant of that fence (shares have none: null); never acquires, and lets who waits alone. It touches
+-- the row of the claim, and of a key's head only what a fence check of somebody's transaction does not mind.
+CREATE OR REPLACE FUNCTION monban.renew(keys bytea[], ids bytea[], fences bigint[], ttls bigint[], plain boolean, patient boolean)
 RETURNS SETOF monban.answer LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -27,11 +27,11 @@ BEGIN
   IF plain THEN
     FOR a.at IN
       WITH asked AS MATERIALIZED (
-        SELECT * FROM unnest(keys, ids, ttls) WITH ORDINALITY AS u(key, id, ttl, at)
+        SELECT * FROM unnest(keys, ids, fences, ttls) WITH ORDINALITY AS u(key, id, fence, ttl, at)
       ), ours AS MATERIALIZED (
         SELECT h.ctid AS spot, u.* FROM asked AS u, LATERAL (
-          SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND NOT h.lingers
-            AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
+          SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND h.fence = u.fence
+            AND NOT h.lingers AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
       )
       UPDATE monban.head AS h SET expires = moment + o.ttl FROM ours AS o WHERE h.ctid = o.spot RETURNING o.at
     LOOP
@@ -41,7 +41,7 @@ BEGIN
   END IF;
   FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
     a.at := i;
-    a.what := monban.keep(keys[i], ids[i], moment, ttls[i], patient);
+    a.what := monban.keep(keys[i], ids[i], fences[i], moment, ttls[i], patient);
     RETURN NEXT a;
   END LOOP;
 END $$;
@@ -62,7 +62,7 @@ BEGIN
   RETURN CASE WHEN NOT FOUND THEN false END;
 END $$;
 
-CREATE OR REPLACE FUNCTION monban.keep(k bytea, mine bytea, moment bigint, ttl bigint, patient boolean)
+CREATE OR REPLACE FUNCTION monban.keep(k bytea, mine bytea, by bigint, moment bigint, ttl bigint, patient boolean)
 RETURNS "char" LANGUAGE plpgsql AS $$
 DECLARE
   there boolean := monban.grip(k, patient);
@@ -72,10 +72,11 @@ BEGIN
   ELSIF there IS NULL THEN
     RETURN 'x';
   END IF;
-  UPDATE monban.head SET expires = moment + ttl WHERE key = k AND holder = mine AND NOT lingers AND expires > moment;
+  UPDATE monban.head SET expires = moment + ttl
+    WHERE key = k AND holder = mine AND fence = by AND NOT lingers AND expires > moment;
   IF NOT FOUND THEN
-    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND expires > moment
-      AND place >= (SELECT low FROM monban.head WHERE key = k);
+    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND held AND fence IS NOT DISTINCT FROM by
+      AND expires > moment AND place >= (SELECT low FROM monban.head WHERE key = k);
   END IF;
   RETURN CASE WHEN FOUND THEN 'k' ELSE 'n' END;
 END $$;

@@ -6,6 +6,7 @@
 //! to a server that it did not start, and nothing here is part of what monban publishes.
 
 pub mod etcd;
+mod family;
 pub mod network;
 pub mod pgbouncer;
 pub mod postgres;

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::family::{children, has_ended, signal_all, ticks_of};
 use crate::process::{Process, free_port, wait_until};
 use crate::{service, unprivileged};
 
@@ -467,39 +468,6 @@ fn log_tail(home: &Path) -> String {
     let log = fs::read(log_path(home)).unwrap_or_default();
     let start = log.len().saturating_sub(1_000);
     String::from_utf8_lossy(&log[start..]).into_owned()
-}
-
-/// The processes that a process has started and not reaped.
-fn children(id: u32) -> Vec<u32> {
-    let known = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
-    known
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect()
-}
-
-fn signal_all(ids: &[u32], signal: Signal) {
-    for id in ids {
-        if let Some(id) = i32::try_from(*id).ok().and_then(Pid::from_raw) {
-            // One that has ended meanwhile needs no signal.
-            let _ = kill_process(id, signal);
-        }
-    }
-}
-
-/// Whether a process is no more, or waits for nothing but to be reaped.
-fn has_ended(id: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
-}
-
-/// Processor time of a process and of the children it has reaped, in ticks of a hundredth of a second.
-fn ticks_of(id: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let times = fields.split(' ').skip(11).take(4);
-    Ok(times.filter_map(|word| word.parse::<u64>().ok()).sum())
 }
 
 /// Removes the segment of shared memory by which a killed server is known to its successor.

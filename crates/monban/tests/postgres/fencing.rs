@@ -200,7 +200,7 @@ fn a_long_transaction_that_has_checked_a_fence_delays_a_later_grant_of_that_key_
             mutex.lock().within(SOON * 2).await
         };
         let next = tokio::spawn(waits(server.url()));
-        pause(ttl.as_millis() as u64 + 500).await;
+        tokio::time::sleep(ttl + Duration::from_millis(500)).await;
         assert!(!next.is_finished(), "granted over an open transaction");
         let behind = tokio::spawn(waits(server.url()));
         pause(300).await;

@@ -17,7 +17,7 @@ use crate::story::Story;
 /// How to torture.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Start a server of this kind and torture that, its own death included: redis
+    /// Start a server of this kind and torture that, its own death included: redis, etcd
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
     /// Check a history again instead of making one

@@ -27,6 +27,7 @@ const STORES: &[Store] = &[
     store("file", How::Url(files)),
     store("postgres", How::Own("postgres")),
     store("redis", How::Own("redis")),
+    store("etcd", How::Own("etcd")),
     // The same server as somebody else's: no fault of the server itself, all of those around it.
     store("redis-service", How::Service("redis", "MONBAN_TEST_REDIS")),
 ];

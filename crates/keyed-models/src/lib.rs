@@ -1,4 +1,4 @@
-//! The keyed locks of monban, compiled again with the mutexes and threads of two model checkers.
+//! The keyed locks of monban, and the gate of its engine, compiled again with the mutexes and threads of two model checkers.
 //!
 //! Nothing is built from this but tests: `cargo test -p keyed-models --release`.
 

@@ -402,6 +402,44 @@ fn a_request_that_arrives_after_the_release_is_not_carried_out() {
     });
 }
 
+/// Kept on its way until its claim had expired, and joined anew behind another that holds by then.
+#[test]
+fn a_grant_by_message_that_is_over_when_it_arrives_is_none() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let (a, b, late) = (
+            Client::of(&server).await,
+            Client::of(&server).await,
+            Client::at(&proxy.url()).await,
+        );
+        let held = a.exclusive("k");
+        let mut waiter = late.exclusive("k");
+        waiter.ttl = Duration::from_millis(900);
+        a.takes(&held).await;
+        let changed = late.waits(&waiter).await.changed.unwrap();
+        proxy.plan(Plan {
+            keep_replies: true,
+            ..Plan::default()
+        });
+        a.releases(&held).await; // and hands over to the waiter
+        let next = b.exclusive("k");
+        b.comes_in(&next).await; // when that has expired
+        let asked = async {
+            pause(150).await;
+            proxy.plan(Plan::default());
+        };
+        let (busy, ()) = tokio::join!(late.waits(&waiter), asked);
+        drop((changed, busy));
+        for _ in 0..3 {
+            late.waits(&waiter).await;
+        }
+        assert_eq!(b.renews(&next).await, Renewal::Kept);
+        b.is_rid_of(&next).await;
+        late.is_rid_of(&waiter).await;
+    });
+}
+
 #[test]
 fn a_slow_link_is_only_slow() {
     run(async {

@@ -143,7 +143,9 @@ fn between_one_claim_and_the_next_there_is_no_gap_for_a_stranger() {
         };
         for at in 0..500 {
             let (from, to) = if at % 2 == 0 { (&a, &b) } else { (&b, &a) };
-            let next = to.exclusive("k");
+            // Exclusive or shared, before and behind the other: what hands over is not the same.
+            let mode = [Mode::Exclusive, Mode::Exclusive, Mode::Shared][at % 3];
+            let next = to.claim("k", mode);
             let busy = to.waits(&next).await;
             from.releases(&held).await;
             woken(busy.changed.unwrap()).await;

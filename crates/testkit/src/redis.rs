@@ -187,6 +187,12 @@ impl RedisServer {
         self.home.path()
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills the server as `kill -9` does; its port and files stay for [`restart`](Self::restart).
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::story::Story;
 /// How to torture.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Args {
-    /// Start a server of this kind and torture that, its own death included: postgres, redis
+    /// Start a server of this kind and torture that, its own death included: etcd, postgres, redis
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
     /// Check a history again instead of making one

@@ -19,6 +19,14 @@ pub enum Fault {
         point: Option<Point>,
         lasts: Duration,
     },
+    /// A worker is frozen by the system for this long: it cannot notice by a signal.
+    Freeze { worker: usize, lasts: Duration },
+    /// A worker gets so many hundredths of a processor for this long.
+    Starve {
+        worker: usize,
+        hundredths: u32,
+        lasts: Duration,
+    },
     /// The clocks of a worker jump ahead, as after a suspend.
     Step { worker: usize, by: Duration },
     /// A claim that holds is freed by hand.
@@ -39,6 +47,8 @@ pub enum Fault {
     SessionsEnded,
     /// The server is stopped with SIGSTOP for this long.
     ServerPause { lasts: Duration },
+    /// Every flush to the server's disk takes so much longer.
+    ServerDisk { by: Duration, lasts: Duration },
     /// The server's wall clock is set by so many milliseconds.
     ServerClock { by: i64, lasts: Duration },
     /// Requests of a store in memory fail.
@@ -65,6 +75,10 @@ pub struct Planned {
 pub enum Need {
     /// Workers that are processes of their own.
     Processes,
+    /// Control groups that freeze.
+    Freezer,
+    /// Control groups that ration processor time.
+    Quota,
     /// A clock of the workers that can be moved.
     Clock,
     /// A store on which claims can be freed by hand.
@@ -73,6 +87,8 @@ pub enum Need {
     Proxy,
     /// A server that we started ourselves.
     Server,
+    /// Such a server, whose system calls can be delayed.
+    Disk,
     /// Such a server, with its wall clock in our hands; asked for by name.
     ServerClock,
     /// Such a server; asked for by name, since it breaks what the store rests on.
@@ -111,6 +127,15 @@ pub const KINDS: &[Kind] = &[
         worker: draw.worker,
         point: draw.random.bool().then_some(Point::Writing),
         lasts: draw.span(),
+    }),
+    kind("freeze", Need::Freezer, 2, |draw| Fault::Freeze {
+        worker: draw.worker,
+        lasts: draw.span(),
+    }),
+    kind("starve", Need::Quota, 2, |draw| Fault::Starve {
+        worker: draw.worker,
+        hundredths: draw.random.u32(1..10),
+        lasts: draw.ttl * 2,
     }),
     kind("clock-step", Need::Clock, 2, |draw| Fault::Step {
         worker: draw.worker,
@@ -177,6 +202,10 @@ pub const KINDS: &[Kind] = &[
     }),
     kind("server-pause", Need::Server, 1, |draw| Fault::ServerPause {
         lasts: draw.span(),
+    }),
+    kind("server-disk", Need::Disk, 1, |draw| Fault::ServerDisk {
+        by: draw.ttl.mul_f64(0.01 + 0.2 * draw.random.f64()),
+        lasts: draw.ttl * 2,
     }),
     kind("server-wipe", Need::Wipe, 2, |draw| Fault::ServerWipe {
         down: draw.ttl.mul_f64(draw.random.f64() * 0.3),

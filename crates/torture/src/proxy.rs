@@ -156,6 +156,26 @@ fn admitted(sky: &(Mutex<Sky>, Condvar), way: Way, read: usize) -> usize {
     part
 }
 
+impl Weather {
+    /// In words.
+    #[must_use]
+    pub fn told(self) -> String {
+        if self.partition {
+            "nothing passes".to_owned()
+        } else if self.lose_requests {
+            "requests are lost".to_owned()
+        } else if self.lose_replies {
+            "replies are lost".to_owned()
+        } else if let Some(bytes) = self.cut_requests {
+            format!("cut after {bytes} bytes of requests")
+        } else if let Some(bytes) = self.cut_replies {
+            format!("cut after {bytes} bytes of replies")
+        } else {
+            format!("{:.1?} late each way", self.delay)
+        }
+    }
+}
+
 /// The `host:port` of a URL, and the URL with this port of loopback in its place.
 #[must_use]
 pub fn through(url: &str, port: u16) -> Option<(String, String)> {

@@ -114,6 +114,12 @@ impl Hold {
         (to > from).then_some((from, to))
     }
 
+    /// Whether it heard of its grant after that had been freed by hand.
+    #[must_use]
+    pub fn heard_too_late(&self) -> bool {
+        self.granted > self.evicted && self.evicted.is_some()
+    }
+
     /// Until when it was asked for, or held: what another may have been kept back by.
     #[must_use]
     pub fn over(&self) -> u64 {

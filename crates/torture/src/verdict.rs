@@ -60,7 +60,7 @@ impl Verdict {
         self.violations.is_empty()
     }
 
-    /// `0 in 41,230 grants`, and what is explained.
+    /// `0 in 41,230 grants, at most 7.28e-5 at 95 %`, and what is explained.
     #[must_use]
     pub fn rate(&self) -> String {
         let mut text = format!(
@@ -69,6 +69,7 @@ impl Verdict {
             grouped(self.trials),
             self.of
         );
+        text.push_str(&share(self.violations.len() as u64, self.trials));
         if !self.explained.is_empty() {
             text.push_str(&format!(
                 " (and {} explained)",
@@ -76,6 +77,18 @@ impl Verdict {
             ));
         }
         text
+    }
+}
+
+/// The rate, or, of none, what it is at most with a confidence of 95 %: the rule of three.
+fn share(found: u64, trials: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let percent = |part: u64| 100.0 * part as f64 / trials as f64;
+    match found {
+        0 if trials <= 3 => String::new(),
+        0 => format!(", at most {:.2e} at 95 %", percent(3) / 100.0),
+        _ if trials == 0 => String::new(),
+        found => format!(", {:.3} %", percent(found)),
     }
 }
 
@@ -137,5 +150,8 @@ mod tests {
         );
         assert_eq!(quantiles("x", vec![]), "x: never");
         assert_eq!(millis(1_250_000), "1.25 ms");
+        assert_eq!(share(0, 41_230), ", at most 7.28e-5 at 95 %");
+        assert_eq!(share(3, 200), ", 1.500 %");
+        assert_eq!((share(0, 0), share(0, 3)), (String::new(), String::new()));
     }
 }

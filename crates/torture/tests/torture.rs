@@ -79,6 +79,14 @@ fn postgres_holds_while_everything_fails() {
     holds(Target::start("postgres", WallClock::Machine).unwrap(), 14);
 }
 
+#[test]
+fn etcd_holds_while_everything_fails() {
+    if service::skipped("etcd") {
+        return;
+    }
+    holds(Target::start("etcd", WallClock::Machine).unwrap(), 14);
+}
+
 /// A lock with this flaw is caught by these checkers, within a few plans of these faults.
 fn caught(flaw: Flaw, checkers: &[&str], faults: &[&str]) {
     caught_in(flaw, checkers, faults, |_| {});

@@ -1,5 +1,6 @@
 //! Every schedule of a few threads.
 
+mod gates;
 mod models;
 mod sync;
 
@@ -9,6 +10,8 @@ mod acquire;
 mod all;
 #[path = "../../../monban/src/keyed/as_key.rs"]
 mod as_key;
+#[path = "../../../monban/src/engine/gate.rs"]
+mod gate;
 #[path = "../../../monban/src/keyed/guard.rs"]
 mod guard;
 #[path = "../../../monban/src/keyed/hold.rs"]
@@ -25,3 +28,10 @@ mod semaphore;
 mod sip;
 #[path = "../../../monban/src/keyed/table.rs"]
 mod table;
+
+/// What the engine's gate is made of.
+mod parts {
+    pub(super) use super::guard::OwnedKeyedMutexGuard;
+    pub(super) use super::mutex::KeyedMutex;
+    pub(super) use super::sync::{Mutex, lock};
+}

@@ -243,9 +243,6 @@ async fn pass_gate(
     until: Option<Tick>,
 ) -> Result<GateGuard> {
     let key = &request.key;
-    if let Some(guard) = engine.gate.try_lock_owned(key) {
-        return Ok(guard);
-    }
     let stop = async {
         let slept = async {
             match until {
@@ -259,7 +256,7 @@ async fn pass_gate(
             slept = slept => slept,
         }
     };
-    match engine.gate.lock_owned_unless(key, stop).await {
+    match engine.gate.pass_unless(key, stop).await {
         Ok(guard) => Ok(guard),
         Err(Err(error)) => Err(error),
         Err(Ok(())) => {
@@ -358,7 +355,7 @@ impl Request {
         } = &self;
         let engine = &handle.engine;
         let _entered = engine.enter()?;
-        let mut gate = engine.gate.try_lock_owned(&self.key);
+        let mut gate = engine.gate.try_pass(&self.key);
         let claim = engine.claim(&self, IfBusy::Leave);
         match ask(handle, &claim, options, &mut gate).await? {
             Asked::Lease(lease) => Ok(Ok(lease)),

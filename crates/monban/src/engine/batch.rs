@@ -32,7 +32,7 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
     let _entered = engine.enter()?;
     let gates: Vec<_> = requests
         .iter()
-        .map(|request| engine.gate.try_lock_owned(&request.key))
+        .map(|request| engine.gate.try_pass(&request.key))
         .collect();
     let claim = |request| engine.claim(request, IfBusy::Leave);
     let claims: Vec<_> = requests.iter().map(claim).collect();

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::acquire::Request;
 use super::ask::Ask;
+use super::gate::{Gate, Pass};
 use super::hold::{End, Hold, lock};
 use super::keeper;
 use super::leave::{Leaving, Pending};
@@ -16,18 +17,18 @@ use super::schedule::{Look, Schedule};
 use super::wait::woken;
 use crate::contract::{Guarantees, Reach, Store, Wake};
 use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Loss, Options, ProcessId, Result};
-use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
+use crate::keyed::KeyedMutex;
 use crate::rule::{Clock, Tick};
 
 /// The place of one caller at the head of the queue of this process.
-pub(crate) type GateGuard = OwnedKeyedMutexGuard<Key>;
+pub(crate) type GateGuard = Pass<Key>;
 
 /// A store and everything that the process needs to use it.
 pub(crate) struct Engine {
     pub(super) store: Arc<dyn Store>,
     pub(super) reach: Reach,
     pub(super) clock: Clock,
-    pub(super) gate: Arc<KeyedMutex<Key>>,
+    pub(super) gate: Gate<Key>,
     pub(super) inbox: Mutex<Inbox>,
     pub(super) schedule: Mutex<Schedule>,
     /// Tells the keeper to look at inbox and schedule.
@@ -81,7 +82,7 @@ impl Engine {
             store,
             clock,
             // Processors need not be counted, which reads files: behind the gate is a store.
-            gate: Arc::new(KeyedMutex::with_shards(64, Default::default())),
+            gate: Gate::over(KeyedMutex::with_shards(64, Default::default())),
             inbox: Mutex::default(),
             schedule: Mutex::default(),
             work: Notify::new(),

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::core::{Engine, GateGuard};
+use super::gate::Shut;
 use crate::contract::Wake;
-use crate::data::{Claim, Error, Fence, Keep, Loss, Options, RenewalPolicy};
+use crate::data::{Claim, Error, Fence, Keep, Key, Loss, Options, RenewalPolicy};
 use crate::rule::{Lifetime, Tick};
 
 /// One held claim: its times, and whether it has ended.
@@ -30,7 +31,7 @@ pub(crate) struct Hold {
     end: OnceLock<End>,
     ended: Notify,
     /// Held by an exclusive claim until the store has answered its release.
-    gate: Mutex<Option<GateGuard>>,
+    gate: Shut<Key>,
     loss_notice: Mutex<Option<Wake>>,
     last_error: Mutex<Option<Error>>,
     observer: OnceLock<Observer>,
@@ -87,7 +88,7 @@ impl Hold {
             sent: AtomicU64::new(granted.sent.as_nanos()),
             end: OnceLock::new(),
             ended: Notify::new(),
-            gate: Mutex::new(granted.gate),
+            gate: Shut::by(granted.gate),
             loss_notice: Mutex::new(granted.lost),
             last_error: Mutex::default(),
             observer: OnceLock::new(),
@@ -187,8 +188,7 @@ impl Hold {
     }
 
     pub(crate) fn open_gate(&self) {
-        let guard = lock(&self.gate).take();
-        drop(guard);
+        self.gate.open();
     }
 
     /// Completes when it has ended, with the way it ended.

@@ -13,6 +13,7 @@ mod batch;
 mod block;
 mod core;
 mod deadline;
+mod gate;
 mod hold;
 mod keeper;
 mod lease;
@@ -21,6 +22,14 @@ mod locks;
 mod look;
 mod schedule;
 mod wait;
+
+/// What the gate is made of.
+mod parts {
+    pub(super) use std::sync::Mutex;
+
+    pub(super) use super::hold::lock;
+    pub(super) use crate::keyed::{KeyedMutex, OwnedKeyedMutexGuard};
+}
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) delay: Duration,
     /// Requests do not arrive: they are kept.
     pub(crate) keep_requests: bool,
+    /// Replies, and messages, do not arrive yet: they are kept.
+    pub(crate) keep_replies: bool,
     /// Replies do not arrive. The connection that lost one ends when the plan does, since TCP loses nothing in between.
     pub(crate) drop_replies: bool,
     /// After so many bytes of replies both sides are cut.
@@ -111,6 +113,9 @@ fn replies(
             let _ = server.shutdown(Shutdown::Both);
             let _ = client.shutdown(Shutdown::Both);
             return;
+        }
+        while plan.lock().unwrap().keep_replies {
+            thread::sleep(Duration::from_millis(2));
         }
         let now = plan.lock().unwrap().clone();
         thread::sleep(now.delay);

@@ -228,7 +228,7 @@ fn a_batch_is_not_held_up_by_one_key_that_a_transaction_bars() {
         client.releases(&held).await;
         let batch = ["batch-a", "batch-b", "batch-c"].map(|key| client.exclusive(key));
         let start = Instant::now();
-        let answers = client.store.attempt(&batch).await;
+        let answers = client.attempts(&batch).await;
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         let granted = |at: usize| matches!(answers[at], Ok(Attempt::Granted(_)));
         assert!(granted(0) && !granted(1) && granted(2), "{answers:?}");

@@ -35,7 +35,7 @@ async fn takes_once(client: &Client, keys: std::ops::Range<u32>, mode: Mode) {
         let batch: Vec<Claim> = (first..(first + 1_000).min(keys.end))
             .map(|at| client.claim(&format!("idle-{at}"), mode))
             .collect();
-        let answers = client.store.attempt(&batch).await;
+        let answers = client.attempts(&batch).await;
         let granted = |answer: &Result<Attempt, _>| matches!(answer, Ok(Attempt::Granted(_)));
         assert!(answers.iter().all(granted), "{:?}", answers[0]);
         all_leave(client, &batch).await;
@@ -229,10 +229,10 @@ fn a_batch_of_any_size_is_carried_out() {
                 )
             })
             .collect();
-        let answers = client.store.attempt(&batch).await;
+        let answers = client.attempts(&batch).await;
         let granted = |answer: &Result<Attempt, _>| matches!(answer, Ok(Attempt::Granted(_)));
         assert!(answers.iter().all(granted), "{:?}", answers[0]);
-        let kept = client.store.renew(&batch).await;
+        let kept = client.renewals(&batch).await;
         assert!(kept.iter().all(|one| matches!(one, Ok(Renewal::Kept))));
         all_leave(&client, &batch).await;
         nothing_is_left(shared(), "big").await;
@@ -257,10 +257,10 @@ fn batches_that_want_the_same_keys_in_different_orders_do_not_lock_each_other_ou
                     if number % 2 == 0 {
                         batch.reverse();
                     }
-                    for answer in client.store.attempt(&batch).await {
+                    for answer in client.attempts(&batch).await {
                         answer.unwrap();
                     }
-                    client.store.renew(&batch).await;
+                    client.renewals(&batch).await;
                     for claim in &batch {
                         client.is_rid_of(claim).await;
                     }

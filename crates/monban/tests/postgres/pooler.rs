@@ -154,10 +154,10 @@ fn a_batch_goes_through_a_pooler() {
             .map(|at| client.exclusive(&format!("batch-{at}")))
             .collect();
         for _ in 0..3 {
-            let answers = client.store.attempt(&batch).await;
+            let answers = client.attempts(&batch).await;
             let granted = |answer: &Result<Attempt, _>| matches!(answer, Ok(Attempt::Granted(_)));
             assert!(answers.iter().all(granted), "{:?}", answers[0]);
-            let kept = client.store.renew(&batch).await;
+            let kept = client.renewals(&batch).await;
             assert!(kept.iter().all(|one| matches!(one, Ok(Renewal::Kept))));
         }
         assert_eq!(client.store.inspect(b"batch-").await.unwrap().len(), 500);

@@ -30,7 +30,8 @@ pub fn fences(story: &Story) -> Verdict {
         verdict.trials += line.len() as u64;
         verdict.violations.extend(twice(story, key, &line));
         let mut valid = line;
-        valid.retain(|(hold, _)| hold.claimed().is_some());
+        // One that heard of its grant after that was freed by hand has no place in time.
+        valid.retain(|(hold, _)| hold.claimed().is_some() && !hold.heard_too_late());
         valid.sort_by_key(|(hold, _)| hold.granted);
         for pair in valid.windows(2) {
             let ((before, lower), (after, higher)) = (pair[0], pair[1]);
@@ -96,6 +97,14 @@ mod tests {
             .hold("a", "k", X, (0, 1), 9)
             .hold("b", "k", X, (2, 3), 9);
         assert_eq!(found(same), 1);
+    }
+
+    #[test]
+    fn a_grant_that_was_freed_by_hand_before_it_was_heard_of_has_no_place_in_time() {
+        let tale = Tale::new()
+            .hold("b", "k", X, (6, 9), 9)
+            .hold("a", "k", X, (7, 8), 8);
+        assert_eq!(found(tale.evicted(5, "a")), 0);
     }
 
     #[test]

@@ -41,8 +41,11 @@ pub fn overlap(story: &Story) -> Verdict {
             if !against.is_empty() {
                 let found = counterexample(story, key, (hold, (from, to)), &against);
                 let excused = |(other, _): &(&Hold, _)| taken(story, other, from);
-                // Of too many together, one that had been taken is the one too many.
-                let explained = if counted {
+                // Of too many together, one that had been taken is the one too many. And one may hear of its grant after
+                // that was taken.
+                let explained = if hold.heard_too_late() && taken_by_hand(story, hold, from) {
+                    true
+                } else if counted {
                     against.iter().any(excused)
                 } else {
                     against.iter().all(excused)
@@ -77,10 +80,12 @@ fn too_many(hold: &Hold, live: &[(&Hold, (u64, u64))]) -> bool {
 
 /// Whether this claim had been taken from its owner, who has not been told yet and has time left to be told.
 fn taken(story: &Story, hold: &Hold, at: u64) -> bool {
-    let by_hand = hold
-        .evicted
-        .is_some_and(|when| when <= at && at <= when + story.ttl);
-    by_hand || story.disturbed_server(hold.granted, at)
+    taken_by_hand(story, hold, at) || story.disturbed_server(hold.granted, at)
+}
+
+fn taken_by_hand(story: &Story, hold: &Hold, at: u64) -> bool {
+    hold.evicted
+        .is_some_and(|when| when <= at && at <= when + story.ttl)
 }
 
 fn counterexample(
@@ -227,6 +232,18 @@ mod tests {
         };
         assert_eq!(found(tale(6)), (0, 1));
         assert_eq!(found(tale(6 + Tale::TTL)), (1, 0), "it should know by now");
+    }
+
+    #[test]
+    fn who_hears_of_its_grant_after_it_was_freed_by_hand_is_explained_for_one_ttl() {
+        let tale = |heard| {
+            Tale::new()
+                .hold("b", "k", X, (6, 9_000), 2)
+                .evicted(5, "a")
+                .granted(heard, "w0.0", "a", "k", X, None)
+        };
+        assert_eq!(found(tale(7)), (0, 1));
+        assert_eq!(found(tale(7 + Tale::TTL)), (1, 0));
     }
 
     #[test]

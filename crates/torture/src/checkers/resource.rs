@@ -36,7 +36,7 @@ pub fn resource(story: &Story) -> Verdict {
         };
         let last = newest.entry((key, *seat)).or_insert(writer);
         // A grant that was over when it arrived has no place in time: only its fence tells its age.
-        let older = match writer.claimed() {
+        let older = match writer.claimed().filter(|_| !writer.heard_too_late()) {
             Some(_) => writer.granted < last.granted,
             None => Some(*fence) < last.fence,
         };
@@ -106,6 +106,20 @@ mod tests {
             .write(25, "b", "k", 1, true)
             .write(30, "a", "k", 2, true);
         assert_eq!(resource(&tale.story()).violations.len(), 1);
+    }
+
+    #[test]
+    fn of_a_grant_that_was_freed_by_hand_before_it_was_heard_of_the_fence_tells_the_age() {
+        let tale = |accepted| {
+            Tale::new()
+                .hold("b", "k", X, (6, 30), 2)
+                .evicted(5, "a")
+                .hold("a", "k", X, (7, 40), 1)
+                .write(8, "b", "k", 2, true)
+                .write(9, "a", "k", 1, accepted)
+        };
+        assert!(resource(&tale(false).story()).holds());
+        assert_eq!(resource(&tale(true).story()).violations.len(), 1);
     }
 
     #[test]

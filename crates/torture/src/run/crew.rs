@@ -88,6 +88,11 @@ impl Member {
         }
     }
 
+    /// While it runs.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Whether it is stopped, by the system's account.
     pub(super) fn is_stopped(&self) -> bool {
         let Some(child) = &self.child else {

@@ -1,6 +1,8 @@
 //! The conductor: starts the workers, makes the faults happen, gathers the history.
 
 mod crew;
+mod disk;
+mod group;
 mod stage;
 pub mod target;
 mod wall;
@@ -71,7 +73,7 @@ pub fn run(settings: &Settings, target: Target) -> io::Result<Record> {
     let plan = plan::draw(&frame(settings), &kinds);
     log.now(begun(settings, &target, &promised, &kinds));
     let resource = Resource::serve(&histories.join("resource.jsonl"))?;
-    let mut stage = Stage::set(settings, target, (locks, log), resource.port())?;
+    let mut stage = Stage::set(settings, target, (locks, log), resource.port(), &kinds)?;
     stage.play(plan, settings.lasts)?;
     stage.finish()?;
     let broken = stage.broken.clone();
@@ -112,6 +114,8 @@ fn choose(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     let memory = target.url == "memory:";
+    let (freezes, starves) = group::possible();
+    let slow_disk = disk::possible();
     let (mut chosen, mut left) = (Vec::new(), Vec::new());
     for kind in plan::KINDS {
         let asked = settings.kinds.iter().any(|name| name == kind.name);
@@ -119,15 +123,23 @@ fn choose(
             continue;
         }
         let lacks = match kind.need {
-            Need::Processes if memory => Some("the store lives in one process"),
+            Need::Processes | Need::Freezer | Need::Quota if memory => {
+                Some("the store lives in one process")
+            }
+            Need::Freezer if !freezes => Some("this machine lets us make no cgroup that freezes"),
+            Need::Quota if !starves => Some("this machine lets us make no cgroup with a CPU quota"),
             Need::Hand if !promised.release_by_hand => Some("the store frees nothing by hand"),
             Need::Hand if memory => Some("the store lives in another process"),
             Need::Proxy if target.address().is_none() => {
                 Some("there is no connection to stand before")
             }
-            Need::Server | Need::Wipe | Need::ServerClock if target.server.is_none() => {
+            Need::Server | Need::Disk | Need::Wipe | Need::ServerClock
+                if target.server.is_none() =>
+            {
                 Some("the server is not ours, or there is none")
             }
+            Need::Disk if target.process().is_none() => Some("the server's process is not known"),
+            Need::Disk if !slow_disk => Some("there is no strace here that may trace"),
             Need::ServerClock if asked && !target.clock_in_hand => {
                 Some("the server was started with the machine's clock")
             }

@@ -12,10 +12,12 @@ use monban::{Locks, block_on};
 use rustix::process::Signal;
 
 use super::crew::Member;
+use super::disk::SlowDisk;
+use super::group::Groups;
 use super::{Settings, Target, sleep_until};
 use crate::clock::now;
 use crate::event::{Log, What};
-use crate::plan::{Fault, Planned};
+use crate::plan::{Fault, Kind, Need, Planned};
 use crate::proxy::{Proxy, Weather};
 use crate::worker::Config;
 
@@ -33,6 +35,10 @@ enum Deed {
     Reap(usize, u32),
     /// A worker that was stopped goes on.
     Continue(usize, u32),
+    /// A worker that was frozen goes on.
+    Thaw(usize, u32),
+    /// A worker gets as much processor time as it likes.
+    Feed(usize, u32),
     /// The weather is fair again.
     Clear(Option<usize>, u32),
     /// The server comes back.
@@ -61,8 +67,11 @@ pub(super) struct Stage {
     stopped: Vec<bool>,
     bad_weather: Vec<bool>,
     server_down: bool,
+    slow_disk: Option<SlowDisk>,
     hands: Vec<JoinHandle<()>>,
     pub(super) broken: Vec<String>,
+    /// Removed when the workers have gone.
+    groups: Groups,
 }
 
 impl Stage {
@@ -72,7 +81,9 @@ impl Stage {
         target: Target,
         (locks, log): (Locks, Log),
         resource: u16,
+        kinds: &[&'static Kind],
     ) -> io::Result<Self> {
+        let needs = |need| kinds.iter().any(|kind| kind.need == need);
         let memory = target.url == "memory:";
         let workers = if memory { 1 } else { settings.workers };
         let mut crew = Vec::new();
@@ -105,8 +116,10 @@ impl Stage {
             stopped: vec![false; workers],
             bad_weather: vec![false; workers],
             server_down: false,
+            slow_disk: None,
             hands: Vec::new(),
             broken: Vec::new(),
+            groups: Groups::make(workers, needs(Need::Freezer), needs(Need::Quota))?,
             crew,
         };
         for member in &mut stage.crew {
@@ -206,6 +219,29 @@ impl Stage {
                     self.after(lasts, Deed::Continue(worker, id));
                 }
             }
+            Fault::Freeze { worker, lasts } => {
+                let worker = self.within(worker);
+                let free = !self.stopped[worker] && self.doomed[worker].is_none();
+                if let (true, Some(process)) = (free, self.crew[worker].process_id()) {
+                    let id = self.fault(kind, Some(worker), format!("frozen for {lasts:.1?}"));
+                    self.stopped[worker] = true;
+                    self.groups.freeze(worker, process, true);
+                    self.after(lasts, Deed::Thaw(worker, id));
+                }
+            }
+            Fault::Starve {
+                worker,
+                hundredths,
+                lasts,
+            } => {
+                let worker = self.within(worker);
+                if let Some(process) = self.crew[worker].process_id() {
+                    let what = format!("{hundredths} % of a processor for {lasts:.1?}");
+                    let id = self.fault(kind, Some(worker), what);
+                    self.groups.starve(worker, process, Some(hundredths));
+                    self.after(lasts, Deed::Feed(worker, id));
+                }
+            }
             Fault::Step { worker, by } => {
                 let worker = self.within(worker);
                 let id = self.fault(kind, Some(worker), format!("clocks ahead by {by:.1?}"));
@@ -238,7 +274,7 @@ impl Stage {
             return;
         }
         let only = worker.map(|_| concerned[0]);
-        let id = self.fault(kind, only, format!("{} for {lasts:.1?}", told(weather)));
+        let id = self.fault(kind, only, format!("{} for {lasts:.1?}", weather.told()));
         for worker in concerned {
             self.bad_weather[worker] = true;
             self.crew[worker].set(weather);
@@ -291,6 +327,14 @@ impl Stage {
                 server.end_sessions()?;
                 self.server_down = false;
                 self.log.now(What::Healed { id });
+            Fault::ServerDisk { by, lasts } => {
+                let id = self.faults.fetch_add(1, Ordering::SeqCst);
+                let what = format!("flushes of the server take {by:.1?} longer for {lasts:.1?}");
+                self.log.now(begun(id, kind, None, what));
+                if let Some(process) = server.process() {
+                    self.slow_disk = Some(SlowDisk::of(process, *by)?);
+                }
+                self.after(*lasts, Deed::Resume(id));
             }
             Fault::ServerClock { by, lasts } => {
                 let id = self.faults.fetch_add(1, Ordering::SeqCst);
@@ -311,6 +355,7 @@ impl Stage {
                     let process = self.crew[worker].process().to_owned();
                     // Logged before: what it held may be granted as soon as it is dead.
                     self.log.now(What::Dead { process });
+                    self.groups.thaw(worker); // one that is frozen does not die
                     self.crew[worker].kill();
                     self.doomed[worker] = None;
                     self.log.now(What::Healed { id });
@@ -321,6 +366,15 @@ impl Stage {
                 self.crew[worker].tell("disarm");
                 self.crew[worker].signal(Signal::CONT);
                 self.stopped[worker] = false;
+                self.log.now(What::Healed { id });
+            }
+            Deed::Thaw(worker, id) => {
+                self.groups.thaw(worker);
+                self.stopped[worker] = false;
+                self.log.now(What::Healed { id });
+            }
+            Deed::Feed(worker, id) => {
+                self.groups.starve(worker, 0, None);
                 self.log.now(What::Healed { id });
             }
             Deed::Clear(worker, id) => {
@@ -342,6 +396,7 @@ impl Stage {
             }
             Deed::Heal(id) => self.log.now(What::Healed { id }),
             Deed::Resume(id) => {
+                self.slow_disk = None;
                 if let Some(server) = &mut self.target.server {
                     server.pause(false)?;
                     server.set_clock(0)?;
@@ -445,23 +500,14 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // One that is frozen does not die.
+        (0..self.crew.len()).for_each(|worker| self.groups.thaw(worker));
+    }
+}
+
 fn begun(id: u32, kind: &str, on: Option<String>, what: String) -> What {
     let kind = kind.to_owned();
     What::Fault { id, kind, on, what }
-}
-
-fn told(weather: Weather) -> String {
-    if weather.partition {
-        "nothing passes".to_owned()
-    } else if weather.lose_requests {
-        "requests are lost".to_owned()
-    } else if weather.lose_replies {
-        "replies are lost".to_owned()
-    } else if let Some(bytes) = weather.cut_requests {
-        format!("cut after {bytes} bytes of requests")
-    } else if let Some(bytes) = weather.cut_replies {
-        format!("cut after {bytes} bytes of replies")
-    } else {
-        format!("{:.1?} late each way", weather.delay)
-    }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use monban::rule::Clock;
 use monban::{Locks, block_on};
-use monban_testkit::{Persistence, PostgresOptions, PostgresServer, RedisOptions, RedisServer};
+use monban_testkit::{
+    EtcdOptions, EtcdServer, Persistence, PostgresOptions, PostgresServer, RedisOptions, RedisServer,
+};
 
 use super::wall::Wall;
 use crate::naive;
@@ -66,6 +68,10 @@ pub trait Server: Send {
     /// # Errors
     /// It does not answer.
     fn end_sessions(&mut self) -> io::Result<()>;
+    /// The process that flushes to the disk, if that can be told.
+    fn process(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// By which wall clock a server is to run.
@@ -80,7 +86,7 @@ pub enum WallClock {
 type Start = fn(WallClock) -> io::Result<Box<dyn Server>>;
 
 /// The servers that can be started. One more is one line here, and an `impl Server` for what the test kit has.
-const SERVERS: &[(&str, Start)] = &[("postgres", postgres), ("redis", redis)];
+const SERVERS: &[(&str, Start)] = &[("etcd", etcd), ("postgres", postgres), ("redis", redis)];
 
 fn postgres(clock: WallClock) -> io::Result<Box<dyn Server>> {
     let mut options = PostgresOptions::new();
@@ -173,6 +179,10 @@ impl Server for Redis {
     fn end_sessions(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn process(&self) -> Option<u32> {
+        Some(self.server.process())
+    }
 }
 
 /// A PostgreSQL server, and its wall clock if it is in our hands.
@@ -253,6 +263,95 @@ impl Server for Postgres {
                    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
         self.server.ask(end).map(drop)
     }
+}
+
+fn etcd(clock: WallClock) -> io::Result<Box<dyn Server>> {
+    if clock == WallClock::InHand {
+        return Err(unsupported("etcd goes by no wall clock"));
+    }
+    Ok(Box::new(Etcd(EtcdServer::start(EtcdOptions::new())?)))
+}
+
+/// An etcd server of one member.
+struct Etcd(EtcdServer);
+
+impl Server for Etcd {
+    fn url(&self) -> String {
+        self.0.url()
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        self.0.kill9(0)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.0.restart(0)
+    }
+
+    fn pause(&mut self, stopped: bool) -> io::Result<()> {
+        if stopped {
+            self.0.stop_signal(0)
+        } else {
+            self.0.cont(0)
+        }
+    }
+
+    fn set_clock(&mut self, ms: i64) -> io::Result<()> {
+        match ms {
+            0 => Ok(()),
+            _ => Err(unsupported("etcd goes by no wall clock")),
+        }
+    }
+
+    fn leftovers(&self) -> io::Result<Vec<String>> {
+        let keys = self.0.ask(&["get", "", "--prefix", "--keys-only"])?;
+        let leases = self.0.ask(&["lease", "list"])?;
+        let keys = keys.lines().filter(|line| !line.is_empty());
+        let keys = keys.map(|key| format!("key {key}"));
+        let leases = leases.lines().skip(1).map(|lease| format!("lease {lease}"));
+        Ok(keys.chain(leases).collect())
+    }
+
+    fn version(&self) -> String {
+        let said = self.0.ask(&["endpoint", "status", "--write-out=fields"]);
+        let said = said.unwrap_or_default();
+        let version = said
+            .lines()
+            .find_map(|line| line.strip_prefix("\"Version\" : "));
+        format!(
+            "etcd {}",
+            version.unwrap_or("of unknown version").trim_matches('"')
+        )
+    }
+
+    /// Fences are revisions: they begin anew with the data, and the guarantees of the store say so.
+    fn wipe(&mut self) -> io::Result<()> {
+        Err(unsupported("etcd's fences live as long as its data"))
+    }
+
+    fn barred_for(&self) -> io::Result<Duration> {
+        Ok(Duration::ZERO)
+    }
+
+    fn its_own(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn shut_down(&mut self) -> io::Result<()> {
+        self.0.kill9(0)
+    }
+
+    fn end_sessions(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn process(&self) -> Option<u32> {
+        Some(self.0.process(0))
+    }
+}
+
+fn unsupported(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
 /// A store, and what can be done to it.

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use monban::{Locks, block_on};
+use monban::{Locks, Options, block_on};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
@@ -124,12 +124,15 @@ pub fn main() -> ExitCode {
 /// Takes a key of its own in every mode, and waits for one: so that whatever is started once has been started.
 fn warm_up(locks: &Locks, config: &Config) {
     let key = format!("torture/own/{}", config.process);
+    // What a store keeps beside claims (a lease of etcd) may live for as long as they.
+    let options = Options::new().ttl(config.ttl);
     let work = async {
-        let lease = locks.mutex(key.as_str())?.lock().await?;
+        let mutex = locks.mutex(key.as_str())?.with(options.clone())?;
+        let lease = mutex.lock().await?;
         lease.release().await?;
         if locks.guarantees().permits {
             let key = format!("{key}/rw");
-            let lock = locks.rwlock(key.as_str())?;
+            let lock = locks.rwlock(key.as_str())?.with(options)?;
             let lease = lock.read().await?;
             let wait = lock.write().within(Duration::from_millis(30)).await;
             assert!(wait.is_err(), "a writer is not beside a reader");

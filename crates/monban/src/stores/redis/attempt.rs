@@ -132,7 +132,8 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -
         }
         Reply::Busy(way) => {
             if claim.if_busy == IfBusy::Queue {
-                hub.watches.in_line(&claim.id, asked.after(claim.ttl));
+                let lives = asked.after(claim.ttl);
+                hub.watches.in_line(&claim.id, lives, way.now);
             }
             Ok(Attempt::Busy(busy(hub, link, claim, &way)))
         }

@@ -1,9 +1,9 @@
 //! Who is to be woken by what the server pushes.
 //!
 //! Three kinds of push arrive. A message to this process: a claim was granted (`g`, with its fence and seat), became the
-//! head of its line (`h`, with the ms until the key expires), or was freed by hand (`l`). An invalidation: a watched key changed; it is
-//! read again, and only a change of owner wakes anybody, since every renewal is a change too. And the end of the
-//! connection: whoever waits asks again, what is held is read again.
+//! head of its line (`h`, with the ms until the key expires), or was freed by hand (`l`). An invalidation: a watched key
+//! changed; it is read again, and only a change of owner wakes anybody, since every renewal is a change too. And the end
+//! of the connection: whoever waits asks again, what is held is read again.
 //!
 //! Only holders, and waiters at the head of a line, watch their key; and only once they have been at it for a
 //! moment, since most holds are over by then and would have been watched for nothing. Who becomes the head by a hand-over
@@ -18,7 +18,7 @@ use std::time::Duration;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-use signal::{Signal, lock, wake_after};
+use signal::{Signal, is_held, lock, wake_after};
 
 use crate::contract::Wake;
 use crate::data::{Claim, ClaimId, Error, IfBusy, Key, Mode, ProcessId, Result};
@@ -64,8 +64,10 @@ struct Known {
     doubted: bool,
     /// Until when its place in the line lives at least, as the server was last heard to confirm.
     lives: Option<Tick>,
-    /// What it was granted when its turn came.
-    handed: Option<Handed>,
+    /// When it last said that the claim waits, in µs of its clock.
+    waited: i64,
+    /// What it was granted when its turn came, and until when its place lived by what was known then.
+    handed: Option<(Handed, Option<Tick>)>,
 }
 
 /// A grant that came by a message: its number (a fence, except for shares) and its seat, or -1.
@@ -130,6 +132,7 @@ impl Watches {
             passing: false,
             doubted: false,
             lives: None,
+            waited: 0,
             handed: None,
         };
         inner.claims.insert(claim.id, known);
@@ -149,10 +152,17 @@ impl Watches {
         Some(self.listen(id, signal))
     }
 
-    /// The claim is in line, and lives there at least until this instant.
-    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick) {
+    /// The claim waited in line at this time of the server, in µs, and lives there at least until this instant.
+    ///
+    /// A grant that was told, and whose number is not above that time, is over: the claim has joined anew since.
+    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick, waited: i64) {
         if let Some(known) = self.lock().claims.get_mut(id) {
             known.lives = Some(lives);
+            known.waited = waited;
+            known.handed.take_if(|(handed, _)| handed.number <= waited);
+            if let Some((_, until)) = &mut known.handed {
+                until.get_or_insert(lives);
+            }
         }
     }
 
@@ -162,8 +172,8 @@ impl Watches {
     pub(super) fn handed(&self, claim: &Claim, now: Tick) -> Option<(Handed, Duration)> {
         let mut inner = self.lock();
         let known = inner.claims.get_mut(&claim.id)?;
-        let handed = known.handed.take()?;
-        let left = known.lives?.since(now);
+        let (handed, until) = known.handed.take()?;
+        let left = until?.since(now);
         let same = known.mode == claim.mode && known.key == claim.key;
         (same && left >= claim.ttl / 2).then_some((handed, left.min(claim.ttl)))
     }
@@ -364,7 +374,9 @@ impl Watches {
             }
             ("g", Some(signal)) if waiting => {
                 signal.notify.notify_one();
-                known.handed = text.get(49..).and_then(Handed::read);
+                let handed = text.get(49..).and_then(Handed::read);
+                let handed = handed.map(|handed| (handed, known.lives));
+                known.handed = handed.filter(|(handed, _)| handed.number > known.waited);
                 // It asks at once: that the key changed hands is no news.
                 inner.unwatch(&key, &id);
             }
@@ -477,16 +489,6 @@ fn owner(value: &[u8]) -> Box<[u8]> {
         value.len().min(SEEN)
     };
     value[..end].into()
-}
-
-fn is_held(value: &[u8], id: &ClaimId, mode: Mode) -> bool {
-    if mode == Mode::Exclusive {
-        value
-            .strip_prefix(b"mb1x:")
-            .is_some_and(|rest| rest.starts_with(id.to_string().as_bytes()))
-    } else {
-        value.starts_with(b"mb1m:")
-    }
 }
 
 pub(super) fn another_mode(key: &Key) -> Error {

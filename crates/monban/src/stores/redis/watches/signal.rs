@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::data::{ClaimId, Mode};
+
 /// Wakes one future, now or when it is polled.
 #[derive(Default)]
 pub(super) struct Signal {
@@ -40,4 +42,15 @@ pub(super) fn wake_after(signal: &Arc<Signal>, millis: Option<i64>) {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this value of a key says that the claim may hold it.
+pub(super) fn is_held(value: &[u8], id: &ClaimId, mode: Mode) -> bool {
+    if mode == Mode::Exclusive {
+        value
+            .strip_prefix(b"mb1x:")
+            .is_some_and(|rest| rest.starts_with(id.to_string().as_bytes()))
+    } else {
+        value.starts_with(b"mb1m:")
+    }
 }

@@ -151,7 +151,7 @@ async fn a_grant_by_message_counts_from_the_request_that_joined() {
         "not known to be in line"
     );
     let mut wake = watches.wait(claim.id, false, Some(b"x"), None).unwrap();
-    watches.in_line(&claim.id, at(1_000));
+    watches.in_line(&claim.id, at(1_000), 10);
     told(&watches, &granted);
     let woken = tokio::time::timeout(Duration::from_millis(1), &mut wake);
     assert!(woken.await.is_ok());
@@ -181,7 +181,7 @@ async fn a_grant_by_message_is_void_after_what_may_have_ended_it() {
     let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
     watches.ask(&claim).unwrap();
     let _wake = watches.wait(claim.id, false, Some(b"x"), None);
-    watches.in_line(&claim.id, at(1_000));
+    watches.in_line(&claim.id, at(1_000), 10);
     let granted = format!("g{}:17:2", claim.id);
     let flushed = PushInfo {
         kind: PushKind::Invalidate,
@@ -203,4 +203,39 @@ async fn a_grant_by_message_is_void_after_what_may_have_ended_it() {
         .handed(&claim, at(1))
         .map(|(handed, _)| (handed.number, handed.seat));
     assert_eq!(seat, Some((17, 2)));
+}
+
+/// It was held up on its way, the claim expired, and joined anew by a request that was answered after it.
+#[tokio::test(start_paused = true)]
+async fn a_grant_by_message_is_void_if_the_claim_has_waited_since() {
+    let watches = Arc::new(Watches::default());
+    let claim = claim("k"); // for a second
+    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
+    watches.ask(&claim).unwrap();
+    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
+    let granted = format!("g{}:17:-1", claim.id);
+    watches.in_line(&claim.id, at(1_000), 10);
+    told(&watches, &granted);
+    watches.in_line(&claim.id, at(3_000), 20);
+    assert_eq!(
+        watches.handed(&claim, at(2_100)),
+        None,
+        "the answer came later"
+    );
+    told(&watches, &granted);
+    assert_eq!(watches.handed(&claim, at(2_100)), None, "it came earlier");
+    // By a clock of the server that went back meanwhile: its place is the one that was known when it was told.
+    watches.in_line(&claim.id, at(1_000), 10);
+    told(&watches, &granted);
+    watches.in_line(&claim.id, at(3_000), 12);
+    assert_eq!(watches.handed(&claim, at(2_100)), None);
+    // An answer that was on its way when the turn came is older than the grant.
+    let early = format!("g{}:30:-1", claim.id);
+    watches.forget(&claim.id);
+    watches.ask(&claim).unwrap();
+    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
+    told(&watches, &early);
+    watches.in_line(&claim.id, at(3_000), 25);
+    let left = watches.handed(&claim, at(2_100)).map(|(_, left)| left);
+    assert_eq!(left, Some(Duration::from_millis(900)));
 }

@@ -89,7 +89,7 @@ fn sentence(entry: &Entry) -> String {
             )
         }
         (_, Standing::Waiting { ahead }) => {
-            format!("waited for{age} by {who}, {ahead} ahead{expires}, id {id}")
+            format!("waiting{age}: {who}, {ahead} ahead{expires}, id {id}")
         }
         (_, Standing::Lingering) => {
             format!("kept with no owner{age}, last held by {who}{expires}, id {id}")

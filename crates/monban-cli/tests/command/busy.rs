@@ -128,7 +128,7 @@ fn waiters_are_served_in_the_order_in_which_they_came() {
         let script = format!("echo {number} >> '{}'", log.display());
         waiters.push(place.start(&["run", "-w", "forever", "k", "--", "sh", "-c", &script]));
         wait_until("it is in line", || {
-            place.run(&["show", "k"]).out.matches("waited for").count() == number + 1
+            place.run(&["show", "k"]).out.matches("waiting").count() == number + 1
         });
     }
     holder.let_go();

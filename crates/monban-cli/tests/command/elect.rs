@@ -35,7 +35,7 @@ fn one_candidate_leads_at_a_time_and_the_next_follows_when_it_ends() {
     wait_until("the first leads", || log(&place) == "one\n");
     let second = candidate(&place, &[], "two");
     wait_until("the second waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     assert_eq!(log(&place), "one\n");
     first.signal(Signal::TERM);
@@ -74,11 +74,11 @@ fn who_does_not_lead_in_time_ends_as_run_does() {
     assert_eq!((quiet.code, quiet.err.as_str()), (75, ""));
     let waiting = place.start(&["elect", "k", "true"]);
     wait_until("it waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     waiting.signal(Signal::TERM);
     assert_eq!(waiting.end().code, -15);
-    assert!(!place.run(&["show", "k"]).out.contains("waited for"));
+    assert!(!place.run(&["show", "k"]).out.contains("waiting"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn an_observer_prints_the_leader_and_every_change() {
     );
     let second = candidate(&place, &["--label", "berta"], "two");
     wait_until("the second waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     first.signal(Signal::TERM);
     first.end();
@@ -144,7 +144,7 @@ fn a_killed_leader_is_followed_and_its_command_is_dead_by_then() {
     );
     let second = place.start(&["elect", "k", "--", "sh", "-c", &probe]);
     wait_until("the second waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     first.signal(Signal::KILL);
     let second = second.end();

@@ -80,7 +80,7 @@ fn a_run_elsewhere_is_busy_and_when_it_succeeds_those_who_waited_are_not_due() {
         "run", "-w", "30", "--every", "3h", "report", "--", "echo", "ran",
     ]);
     crate::support::wait_until("it waits", || {
-        place.run(&["show", "report"]).out.contains("waited for")
+        place.run(&["show", "report"]).out.contains("waiting")
     });
     holder.let_go();
     let waiter = waiter.end();

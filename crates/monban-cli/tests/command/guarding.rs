@@ -151,11 +151,11 @@ fn a_waiter_that_is_interrupted_leaves_the_line_and_ends_by_the_signal() {
     let holder = place.hold(&[], "k");
     let waiter = place.start(&["run", "-w", "forever", "k", "true"]);
     wait_until("it waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     waiter.signal(Signal::TERM);
     assert_eq!(waiter.end().code, -15);
-    assert!(!place.run(&["show", "k"]).out.contains("waited for"));
+    assert!(!place.run(&["show", "k"]).out.contains("waiting"));
     holder.let_go();
 }
 
@@ -244,7 +244,7 @@ fn what_was_ignored_before_stays_ignored_through_a_wait() {
         .stdout(std::process::Stdio::piped());
     let waiter = crate::support::Running(Some(nohup.spawn().expect("sh starts")));
     wait_until("it waits", || {
-        place.run(&["show", "k"]).out.contains("waited for")
+        place.run(&["show", "k"]).out.contains("waiting")
     });
     waiter.signal(Signal::HUP);
     std::thread::sleep(Duration::from_millis(50));

@@ -35,7 +35,7 @@ fn two_hundred_waiting_processes_are_all_served() {
         .map(|_| place.start(&["run", "-w", "300", "k", "--", "sh", "-c", &script]))
         .collect();
     wait_until("all wait", || {
-        place.run(&["show", "k"]).out.matches("waited for").count() == 200
+        place.run(&["show", "k"]).out.matches("waiting").count() == 200
     });
     holder.let_go();
     for run in runs {

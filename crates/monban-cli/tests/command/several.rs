@@ -37,7 +37,7 @@ fn if_one_key_is_busy_none_is_taken_and_the_busy_one_is_named() {
     assert!(is_free(&place, "a") && is_free(&place, "c"));
     let mut waiter = place.start(&["run", "-w", "60", "--also", "b", "a", "--", "echo", "ran"]);
     wait_until("it waits for b", || {
-        place.run(&["show", "b"]).out.contains("waited for")
+        place.run(&["show", "b"]).out.contains("waiting")
     });
     assert!(waiter.is_running());
     holder.let_go();

@@ -218,7 +218,6 @@ fn a_long_transaction_that_has_checked_a_fence_delays_a_later_grant_of_that_key_
 #[test]
 fn a_batch_is_not_held_up_by_one_key_that_a_transaction_bars() {
     run(async {
-        use monban::contract::Store;
         let client = Client::at(&shared().url()).await;
         let user = session(&shared().url()).await;
         let held = client.exclusive("batch-b");

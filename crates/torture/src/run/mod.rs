@@ -3,6 +3,7 @@
 mod crew;
 mod disk;
 mod group;
+mod servers;
 mod stage;
 pub mod target;
 mod wall;

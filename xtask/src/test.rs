@@ -25,6 +25,7 @@ const SUITES: &[Suite] = &[
         name: "workspace",
         cargo: &[
             "test",
+            "--no-fail-fast",
             "--workspace",
             "--all-features",
             "--exclude",

@@ -11,6 +11,11 @@ fn mortal(stage: &Stage<'_>, claim: Claim) -> Claim {
     lasting(claim, stage.unit())
 }
 
+/// The same for one that is renewed in time, also by a machine that is busy.
+fn renewed(stage: &Stage<'_>, claim: Claim) -> Claim {
+    lasting(claim, stage.unit() + stage.slack())
+}
+
 /// Silences a client for longer than its mortal claims live.
 async fn silence(stage: &Stage<'_>, client: Client) -> Option<Client> {
     if stage.has_ttl() {
@@ -115,7 +120,7 @@ pub async fn an_outlived_holder_cannot_harm_its_successor(stage: &Stage<'_>) -> 
 pub async fn renewal_keeps_a_hold_past_its_ttl(stage: &Stage<'_>) -> Verdict {
     let [a, b] = stage.clients().await?;
     let key = stage.key("k");
-    let holder = mortal(stage, a.exclusive(&key));
+    let holder = renewed(stage, a.exclusive(&key));
     let grant = a.takes(&holder).await?;
     for _ in 0..7 {
         stage.pass(holder.ttl / 3).await;
@@ -136,8 +141,8 @@ pub async fn renewal_keeps_readers_and_permits_past_their_ttl(stage: &Stage<'_>)
     for mode in [Mode::Shared, Mode::Permits { n: 1, of: 2 }] {
         let key = stage.key(&format!("{mode:?}"));
         let (one, other) = (
-            mortal(stage, a.claim(&key, mode)),
-            mortal(stage, b.claim(&key, mode)),
+            renewed(stage, a.claim(&key, mode)),
+            renewed(stage, b.claim(&key, mode)),
         );
         let seats = [a.takes(&one).await?.seat, b.takes(&other).await?.seat];
         for _ in 0..7 {
@@ -160,7 +165,7 @@ pub async fn renewal_keeps_readers_and_permits_past_their_ttl(stage: &Stage<'_>)
 pub async fn asking_again_keeps_a_hold_past_its_ttl(stage: &Stage<'_>) -> Verdict {
     let [a, b] = stage.clients().await?;
     let key = stage.key("k");
-    let holder = mortal(stage, a.exclusive(&key));
+    let holder = renewed(stage, a.exclusive(&key));
     let grant = a.takes(&holder).await?;
     for _ in 0..7 {
         stage.pass(holder.ttl / 3).await;
@@ -175,7 +180,7 @@ pub async fn asking_again_keeps_a_waiter_s_place_past_its_ttl(stage: &Stage<'_>)
     let [a, b, c] = stage.clients().await?;
     let key = stage.key("k");
     let (holder, last) = (a.exclusive(&key), c.exclusive(&key));
-    let waiter = mortal(stage, b.exclusive(&key));
+    let waiter = renewed(stage, b.exclusive(&key));
     a.takes(&holder).await?;
     b.waits(&waiter).await?;
     c.waits(&last).await?;

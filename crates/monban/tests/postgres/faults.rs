@@ -261,6 +261,45 @@ fn a_claim_whose_reply_was_lost_is_answered_with_the_grant_it_has() {
     });
 }
 
+/// Kept on its way until its claim had expired, and joined anew behind another that holds by then.
+#[test]
+fn a_grant_by_message_that_is_over_when_it_arrives_is_none() {
+    run(async {
+        let server = server();
+        let proxy = Proxy::before(server.port());
+        let slow = format!("postgres://postgres@127.0.0.1:{}/postgres", proxy.port());
+        let (a, b, late) = (
+            Client::at(&server.url()).await,
+            Client::at(&server.url()).await,
+            Client::at(&slow).await,
+        );
+        let held = a.exclusive("k");
+        let waiter = lasting(late.exclusive("k"), Duration::from_millis(1_500));
+        a.takes(&held).await;
+        let changed = late.waits(&waiter).await.changed.unwrap();
+        proxy.plan(Plan {
+            keep_replies: true,
+            ..Plan::default()
+        });
+        a.releases(&held).await; // and hands over to the waiter
+        let next = b.exclusive("k");
+        b.comes_in(&next).await; // when that has expired
+        let asked = async {
+            pause(150).await;
+            proxy.plan(Plan::default());
+        };
+        let (busy, ()) = tokio::join!(late.waits(&waiter), asked);
+        drop((changed, busy));
+        for _ in 0..3 {
+            late.waits(&waiter).await;
+        }
+        assert_eq!(b.keeps(&next).await, Renewal::Kept);
+        b.is_rid_of(&next).await;
+        late.is_rid_of(&waiter).await;
+        nothing_is_left(&server, "k").await;
+    });
+}
+
 /// A connection that is open and silent, for more than a TTL: the holder stops believing before anybody else is let in.
 #[test]
 fn a_holder_on_a_silent_connection_loses_its_lease_before_another_gets_one() {

@@ -19,7 +19,8 @@ pub(super) const SERVERS: &[(&str, Start)] =
     &[("etcd", etcd), ("postgres", postgres), ("redis", redis)];
 
 fn postgres(clock: WallClock) -> io::Result<Box<dyn Server>> {
-    let mut options = PostgresOptions::new();
+    // A load has a connection for each of its processes.
+    let mut options = PostgresOptions::new().max_connections(300);
     let wall = match clock {
         WallClock::Machine => None,
         WallClock::InHand => Some(Wall::new()?),
@@ -146,12 +147,13 @@ impl Server for Postgres {
         self.wall.as_ref().map_or(Ok(()), |wall| wall.set(ms))
     }
 
-    /// Heads of keys that were in use stay for minutes: a resource may remember the last fence.
+    /// Heads of keys that were in use stay for minutes: a resource may remember the last fence. So does, until it is swept
+    /// or the key is asked for, what a process that was killed had; once its TTL is over it holds up nobody.
     fn leftovers(&self) -> io::Result<Vec<String>> {
         let rows = self.server.ask(
-            "SELECT 'a holder of ' || encode(key, 'escape') FROM monban.head WHERE holder IS NOT NULL
-             UNION ALL SELECT 'a crowd at ' || encode(key, 'escape') FROM monban.head WHERE crowd
-             UNION ALL SELECT 'a claim of ' || encode(key, 'escape') FROM monban.claim
+            "SELECT 'a holder of ' || encode(key, 'escape') FROM monban.head
+               WHERE holder IS NOT NULL AND expires > monban.now()
+             UNION ALL SELECT 'a claim of ' || encode(key, 'escape') FROM monban.claim WHERE expires > monban.now()
              UNION ALL SELECT 'a place at ' || encode(key, 'escape') FROM monban.linger
              UNION ALL SELECT 'an open transaction: ' || query FROM pg_stat_activity
                WHERE state LIKE 'idle in transaction%' OR wait_event_type = 'Lock'",

@@ -162,7 +162,9 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) 
         b'm' => Err(another_mode(&claim.key)),
         what if is_busy(what) => {
             if claim.if_busy == IfBusy::Queue {
-                hub.watches.in_line(&claim.id, asked.after(claim.ttl));
+                let waited = reply.fence.unwrap_or(i64::MAX); // of what is not known nothing is taken
+                hub.watches
+                    .in_line(&claim.id, asked.after(claim.ttl), waited);
             }
             Ok(Attempt::Busy(busy(hub, hears, claim, &reply)))
         }

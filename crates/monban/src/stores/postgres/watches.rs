@@ -29,8 +29,10 @@ struct Known {
     passing: bool,
     /// Until when its place in the line lives at least, as the server was last heard to confirm.
     lives: Option<Tick>,
-    /// What it was granted when its turn came.
-    handed: Option<Handed>,
+    /// No grant with a number up to this one is to come any more: it waited after all of those.
+    waited: i64,
+    /// What it was granted when its turn came, and until when its place lived by what was known then.
+    handed: Option<(Handed, Option<Tick>)>,
 }
 
 /// A grant that came by a notification: its number (a fence, except for shares) and its seat, or -1.
@@ -74,6 +76,7 @@ impl Watches {
             signal: Some(Arc::default()),
             passing: false,
             lives: None,
+            waited: 0,
             handed: None,
         };
         claims.insert(claim.id, known);
@@ -95,10 +98,17 @@ impl Watches {
         Some(self.listen(id, signal))
     }
 
-    /// The claim is in line, and lives there at least until this instant.
-    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick) {
+    /// The claim was in line after all grants with a number up to `waited`, and lives there at least until this instant.
+    ///
+    /// A grant that was told, and whose number is not above that, is over: the claim has joined anew since.
+    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick, waited: i64) {
         if let Some(known) = self.lock().get_mut(id) {
             known.lives = Some(lives);
+            known.waited = waited;
+            known.handed.take_if(|(handed, _)| handed.number <= waited);
+            if let Some((_, until)) = &mut known.handed {
+                until.get_or_insert(lives);
+            }
         }
     }
 
@@ -108,8 +118,8 @@ impl Watches {
     pub(super) fn handed(&self, claim: &Claim, now: Tick) -> Option<(Handed, Duration)> {
         let mut claims = self.lock();
         let known = claims.get_mut(&claim.id)?;
-        let handed = known.handed.take()?;
-        let left = known.lives?.since(now);
+        let (handed, until) = known.handed.take()?;
+        let left = until?.since(now);
         let same = known.mode == claim.mode && known.key == claim.key;
         (same && left >= claim.ttl / 2).then_some((handed, left.min(claim.ttl)))
     }
@@ -172,10 +182,12 @@ impl Watches {
             return;
         };
         if let Some(known) = self.lock().get_mut(&id) {
-            known.handed = match what {
+            let handed = match what {
                 "g" if !known.holds => text.get(49..).and_then(Handed::read),
                 _ => None,
             };
+            let handed = handed.filter(|handed| handed.number > known.waited);
+            known.handed = handed.map(|handed| (handed, known.lives));
             if let Some(signal) = &known.signal {
                 signal.wake();
             }

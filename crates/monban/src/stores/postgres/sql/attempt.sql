@@ -123,6 +123,7 @@ BEGIN
       RETURN a;
     END IF;
     a.what := 'l';
+    a.fence := greatest(h.fence, moment);
     a.ahead := 0;
     a.held := moment - h.since;
     a.free := h.expires - moment;
@@ -177,7 +178,8 @@ BEGIN
     a.seat := c.seat;
     RETURN a;
   END IF;
-  -- Busy: who is ahead, and when silence alone would let this claim in.
+  -- Busy: who is ahead, and when silence alone would let this claim in; and a number that no earlier grant was above.
+  a.fence := greatest(h.fence, moment);
   SELECT count(*), sum(takes) FILTER (WHERE held), min(expires) FILTER (WHERE held), max(expires) FILTER (WHERE NOT held)
     INTO a.ahead, used, a.free, waits FROM monban.claim WHERE key = k AND place >= h.low AND place < c.place;
   IF h.holder IS NOT NULL THEN

@@ -29,6 +29,8 @@ struct Known {
     passing: bool,
     /// Until when its place in the line lives at least, as the server was last heard to confirm.
     lives: Option<Tick>,
+    /// Its place may have ended once, and it has joined anew: what is told of a grant may be told of the first place.
+    doubted: bool,
     /// What it was granted when its turn came.
     handed: Option<Handed>,
 }
@@ -44,10 +46,11 @@ impl Handed {
     /// Reads `:<number>:<seat>`.
     fn read(text: &str) -> Option<Self> {
         let (number, seat) = text.strip_prefix(':')?.split_once(':')?;
-        Some(Self {
+        let read = Self {
             number: number.parse().ok()?,
             seat: seat.parse().ok()?,
-        })
+        };
+        (read.number > 0 && read.seat >= -1).then_some(read)
     }
 }
 
@@ -74,6 +77,7 @@ impl Watches {
             signal: Some(Arc::default()),
             passing: false,
             lives: None,
+            doubted: false,
             handed: None,
         };
         claims.insert(claim.id, known);
@@ -95,9 +99,16 @@ impl Watches {
         Some(self.listen(id, signal))
     }
 
-    /// The claim is in line, and lives there at least until this instant.
-    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick) {
+    /// The claim is in line, as was heard by `now`, and lives there at least until `lives`.
+    ///
+    /// If that was heard after its place may have ended, it may have been granted meanwhile, and be told so late: from
+    /// then on it is only woken by that, and asks.
+    pub(super) fn in_line(&self, id: &ClaimId, lives: Tick, now: Tick) {
         if let Some(known) = self.lock().get_mut(id) {
+            if known.lives.is_some_and(|before| now >= before) {
+                known.doubted = true;
+                known.handed = None;
+            }
             known.lives = Some(lives);
         }
     }
@@ -173,7 +184,7 @@ impl Watches {
         };
         if let Some(known) = self.lock().get_mut(&id) {
             known.handed = match what {
-                "g" if !known.holds => text.get(49..).and_then(Handed::read),
+                "g" if !known.holds && !known.doubted => text.get(49..).and_then(Handed::read),
                 _ => None,
             };
             if let Some(signal) = &known.signal {
@@ -220,3 +231,6 @@ impl Drop for Listener {
 pub(super) fn another_mode(key: &Key) -> Error {
     Error::mismatch(key, "this claim asked in another mode before")
 }
+
+#[cfg(test)]
+mod tests;

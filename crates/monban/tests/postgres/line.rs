@@ -302,6 +302,7 @@ fn the_floor_is_not_raised_between_sweeps_that_follow_at_once() {
         let server = server();
         let client = Client::at(&server.url()).await;
         takes_once(&client, 0..3, Mode::Exclusive).await;
+        drop(client); // it sweeps too
         let old = "UPDATE monban.head SET fence = 5; UPDATE monban.epoch SET swept = 0, floor = 10";
         server.ask(old).unwrap();
         let floor = "SELECT floor FROM monban.epoch";

@@ -116,7 +116,7 @@ fn a_key_is_bytes_and_nothing_else() {
             })
             .collect();
         // All at once, and each by itself: they are different keys.
-        let answers = client.store.attempt(&claims).await;
+        let answers = client.attempts(&claims).await;
         for (claim, answer) in claims.iter().zip(answers) {
             assert!(
                 matches!(answer, Ok(Attempt::Granted(_))),

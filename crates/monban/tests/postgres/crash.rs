@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use monban::contract::{Release, Renewal, Store};
 use monban::data::Leave;
-use monban_testkit::{PostgresServer, wait_until};
+use monban_testkit::{PostgresOptions, PostgresServer, wait_until};
 
 use crate::client::{Client, SOON, lasting, mutex, nothing_is_left, run, server, session};
 use crate::proxy::{Plan, Proxy};
@@ -95,7 +95,11 @@ fn after_a_crash_who_held_is_told_and_who_waits_is_served() {
 #[test]
 fn a_place_that_lingers_is_there_after_a_crash() {
     run(async {
-        let mut server = server();
+        // Even where other commits may be forgotten.
+        let forgetful = PostgresOptions::new()
+            .setting("synchronous_commit", "off")
+            .setting("wal_writer_delay", "10s");
+        let mut server = PostgresServer::start(forgetful).unwrap();
         let client = Client::at(&server.url()).await;
         let claim = lasting(client.exclusive("k"), TTL);
         client.takes(&claim).await;

@@ -56,6 +56,12 @@ fn a_late_writer_s_transaction_fails_and_says_by_whom_it_was_overtaken() {
             assert!(check(&user, "late", never).await.is_err());
             let unknown = check(&user, "nobody's", new).await.unwrap_err();
             assert!(unknown.starts_with(STALE), "{unknown}");
+            // Whoever has no fence has passed no check.
+            for none in ["'late', NULL", "NULL, NULL", "'nobody''s', NULL"] {
+                let none = format!("SELECT monban_fence_check({none}::bigint)");
+                let refused = user.batch_execute(&none).await.unwrap_err();
+                assert_eq!(refused.code().unwrap().code(), STALE, "{none}");
+            }
             client.releases(&next).await;
         }
         nothing_is_left(shared(), "late").await;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Release, Renewal, Store};
-use monban::data::{Claim, Leave, Mode};
+use monban::data::{Claim, ClaimId, Leave, Mode, ProcessId};
 
 use crate::client::{
-    Client, SOON, lasting, leave, nothing_is_left, pause, run, server, shared, woken,
+    Client, SOON, lasting, leave, nothing_is_left, pause, run, server, session, shared, woken,
 };
 
 /// Rows of the tables that may grow.
@@ -151,7 +151,7 @@ fn a_claimant_is_text_and_nothing_else() {
             "'; DELETE FROM monban.head; --",
             "\0nul",
             "\u{1f512}",
-            "\\",
+            "",
             "",
         ] {
             let mut claim = client.exclusive("claimant");
@@ -273,5 +273,100 @@ fn batches_that_want_the_same_keys_in_different_orders_do_not_lock_each_other_ou
         nothing_is_left(shared(), "ring").await;
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'";
         assert_eq!(shared().ask(deadlocks).unwrap(), "0");
+    });
+}
+
+/// What is in reserve has fences for as long as the longest claim, and is not used up by asking for more.
+#[test]
+fn fences_are_in_reserve_for_as_long_as_claims() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        client
+            .takes(&lasting(client.exclusive("long"), days(30)))
+            .await;
+        let enough = "SELECT ceiling > until FROM monban.epoch";
+        assert_eq!(server.ask(enough).unwrap(), "t");
+        let many = "SELECT count(monban.prepare(1000000)) FROM generate_series(1, 100)";
+        server.ask(many).unwrap();
+        let few = "SELECT ceiling < until + 2 * 86400000000 FROM monban.epoch";
+        assert_eq!(server.ask(few).unwrap(), "t");
+    });
+}
+
+/// A key is removed by a floor that has been known for a minute, in however many goes.
+#[test]
+fn the_floor_is_not_raised_between_sweeps_that_follow_at_once() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        takes_once(&client, 0..3, Mode::Exclusive).await;
+        drop(client); // it sweeps too
+        let old = "UPDATE monban.head SET fence = 5; UPDATE monban.epoch SET swept = 0, floor = 10";
+        server.ask(old).unwrap();
+        let floor = "SELECT floor FROM monban.epoch";
+        for removed in ["1", "1", "1"] {
+            assert_eq!(server.ask("SELECT monban.sweep(1)").unwrap(), removed);
+            assert_eq!(server.ask(floor).unwrap(), "10");
+        }
+        assert_eq!(server.ask("SELECT monban.sweep(1)").unwrap(), "0");
+        assert_ne!(server.ask(floor).unwrap(), "10");
+    });
+}
+
+/// In a batch no row that another transaction is writing is waited for.
+#[test]
+fn a_batch_does_not_wait_for_a_row_that_is_being_written() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        takes_once(&client, 0..1, Mode::Exclusive).await;
+        let (writer, asker) = (session(&server.url()).await, session(&server.url()).await);
+        let writes = "BEGIN; UPDATE monban.head SET since = since";
+        writer.batch_execute(writes).await.unwrap();
+        let asks = "SET lock_timeout = '5s'; DO $$ BEGIN
+            ASSERT (SELECT array_agg(what ORDER BY at) FROM monban.attempt(
+              ARRAY['idle-0', 'other']::bytea[], ARRAY['a', 'b']::bytea[], '{0,0}', '{0,0}', '{9,9}', '{t,t}', '{x,x}',
+              false, true, false)) = '{x,g}'::\"char\"[];
+          END $$";
+        asker.batch_execute(asks).await.unwrap();
+        writer.batch_execute("ROLLBACK").await.unwrap();
+    });
+}
+
+/// Who joins a line in one request with somebody of a process that does not listen yet is told all the same.
+#[test]
+fn who_waits_is_told_whoever_joined_with_it() {
+    run(async {
+        let (a, b) = (
+            Client::at(&shared().url()).await,
+            Client::at(&shared().url()).await,
+        );
+        let keys = ["told-0", "told-1", "told-2"];
+        let held = keys.map(|key| a.exclusive(key));
+        for claim in &held {
+            a.takes(claim).await;
+        }
+        let first = b.exclusive(keys[0]);
+        b.waits(&first).await; // from now on its process is heard
+        let mut batch = [b.exclusive(keys[1]), b.exclusive(keys[2])];
+        batch[1].id = ClaimId::random(ProcessId::random());
+        let mut answers = b.attempts(&batch).await.into_iter();
+        let mut wakes = Vec::new();
+        for _ in &batch {
+            match answers.next() {
+                Some(Ok(Attempt::Busy(busy))) => wakes.push(busy.changed.unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        for (claim, wake) in held[1..].iter().zip(wakes) {
+            a.releases(claim).await;
+            woken(wake).await;
+        }
+        a.releases(&held[0]).await;
+        b.releases(&first).await;
+        all_leave(&b, &batch).await;
+        nothing_is_left(shared(), "told").await;
     });
 }

@@ -58,13 +58,14 @@ async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize], now: Tick) -> Vec<Resu
         Err(error) => return sent.iter().map(|_| Err(error.clone())).collect(),
     };
     let within = names::patience(hub.address.timeout, sent.iter().map(|at| &claims[*at]));
+    // What is sent says for all of them whether they hear. One that is heard by the time of the answer has said no.
+    let heard = hear_all(&link, sent.iter().map(|at| &claims[*at]));
     let mut replies = send(hub, &link, claims, sent, within).await;
     // Whoever is to be told has to listen first, and then to look again.
     let deaf: Vec<usize> = (0..sent.len())
         .filter(|at| {
-            let claim = &claims[sent[*at]];
             let waits = replies[*at].as_ref().is_ok_and(|reply| is_busy(reply.what));
-            waits && claim.if_busy == IfBusy::Queue && !link.hears(&claim.id.process())
+            waits && !heard && claims[sent[*at]].if_busy == IfBusy::Queue
         })
         .collect();
     if link.session.is_some() && !deaf.is_empty() {
@@ -83,6 +84,10 @@ async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize], now: Tick) -> Vec<Resu
     judged
         .map(|(at, reply)| judge(hub, &link, (&claims[*at], now), reply?))
         .collect()
+}
+
+fn hear_all<'a>(link: &Link, mut claims: impl Iterator<Item = &'a Claim>) -> bool {
+    claims.all(|claim| link.hears(&claim.id.process()))
 }
 
 async fn hear(link: &Arc<Link>, claims: &[Claim], sent: &[usize], deaf: &[usize]) -> Result<()> {
@@ -116,7 +121,7 @@ fn arguments<'a>(
     claims: impl ExactSizeIterator<Item = &'a Claim> + Clone,
 ) -> Arguments {
     let each = || claims.clone();
-    let hears = each().all(|claim| link.hears(&claim.id.process()));
+    let hears = hear_all(link, each());
     let keys: Vec<Vec<u8>> = each().map(|claim| claim.key.as_bytes().to_vec()).collect();
     let ids: Vec<Vec<u8>> = each().map(|claim| claim.id.to_bytes().to_vec()).collect();
     let (takes, slots): (Vec<i64>, Vec<i64>) =
@@ -144,6 +149,9 @@ fn is_busy(what: u8) -> bool {
 fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) -> Result<Attempt> {
     let hears = link.hears(&claim.id.process());
     match reply.what {
+        b'g' if claim.mode != Mode::Shared && reply.fence.and_then(Fence::new).is_none() => {
+            Err(faults::garbled(&link.name)) // a grant whose number is that of no fence is none
+        }
         b'g' => {
             let lost = hub.watches.hold(claim.id, hears);
             let handed = Handed {

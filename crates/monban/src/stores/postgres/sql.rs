@@ -93,8 +93,9 @@ pub(super) const SESSION: &str = "SET default_transaction_isolation = 'read comm
     SET client_min_messages = warning; SET jit = off; SET plan_cache_mode = force_generic_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
-/// Makes the schema, as one transaction; who comes second waits, and finds it made.
-pub(super) const LOCK_SCHEMA: &str = "SELECT pg_advisory_xact_lock(7881702167011291749);\n";
+/// Makes the schema, as one transaction; who comes second waits, as long as for any answer, and finds it made.
+pub(super) const LOCK_SCHEMA: &str = "SELECT set_config('lock_timeout', '0', true); \
+    SELECT pg_advisory_xact_lock(7881702167011291749);\n";
 
 /// What `monban schema` prints.
 pub(super) const SCHEMA: &str = concat!(

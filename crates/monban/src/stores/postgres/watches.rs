@@ -46,10 +46,11 @@ impl Handed {
     /// Reads `:<number>:<seat>`.
     fn read(text: &str) -> Option<Self> {
         let (number, seat) = text.strip_prefix(':')?.split_once(':')?;
-        Some(Self {
+        let read = Self {
             number: number.parse().ok()?,
             seat: seat.parse().ok()?,
-        })
+        };
+        (read.number > 0 && read.seat >= -1).then_some(read)
     }
 }
 
@@ -232,3 +233,6 @@ impl Drop for Listener {
 pub(super) fn another_mode(key: &Key) -> Error {
     Error::mismatch(key, "this claim asked in another mode before")
 }
+
+#[cfg(test)]
+mod tests;

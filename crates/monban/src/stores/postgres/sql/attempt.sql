@@ -89,8 +89,16 @@ BEGIN
     SELECT * INTO h FROM monban.head WHERE key = k FOR NO KEY UPDATE;
   ELSE
     SELECT * INTO h FROM monban.head WHERE key = k FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+      -- Inserting would wait for whoever writes the row.
+      PERFORM FROM monban.head WHERE key = k;
+      IF FOUND THEN
+        a.what := 'x';
+        RETURN a;
+      END IF;
+    END IF;
   END IF;
-  IF NOT FOUND THEN
+  IF h.key IS NULL THEN
     -- Of a new key: mostly it is granted at once.
     there := greatest(moment, e.floor + 1);
     IF capacity = 0 AND moment >= e.opens AND there <= e.ceiling THEN

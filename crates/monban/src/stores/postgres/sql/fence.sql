@@ -18,7 +18,7 @@ BEGIN
   SELECT h.fence INTO last FROM monban.head AS h WHERE h.key = $1 FOR KEY SHARE;
   IF last IS NULL THEN
     RAISE EXCEPTION 'monban knows of no grant of % any more, so its fence % is not valid', name, $2 USING ERRCODE = 'MB001';
-  ELSIF last <> $2 AND NOT EXISTS (SELECT FROM monban.claim AS c WHERE c.key = $1 AND c.held AND c.fence = $2) THEN
+  ELSIF last IS DISTINCT FROM $2 AND NOT EXISTS (SELECT FROM monban.claim AS c WHERE c.key = $1 AND c.held AND c.fence = $2) THEN
     RAISE EXCEPTION 'fence % of % is not valid: it was granted anew, with fence %', $2, name, last USING ERRCODE = 'MB001';
   END IF;
 END $$;

@@ -141,6 +141,7 @@ BEGIN
     IF h.lingers THEN
       RETURN 'd'; -- by an earlier release
     ELSIF lingering IS NOT NULL THEN
+      PERFORM set_config('synchronous_commit', 'on', true); -- as in `prepare`: a crash must not forget it
       INSERT INTO monban.linger (key, id, fence, since, expires, claimant)
         VALUES (k, mine, h.fence, moment, moment + lingering, h.claimant)
         ON CONFLICT (key) DO UPDATE SET (id, fence, since, expires, claimant) =

@@ -27,7 +27,8 @@ BEGIN
   -- A quarter of the TTL ahead, so that it is seldom done; and the reserve is further than what is used of it by a margin, which
   -- a standby may lag behind.
   e.until := greatest(e.until, moment + ttl + greatest(ttl / 4, margin));
-  e.ceiling := greatest(e.ceiling, e.floor, moment) + 86400000000;
+  -- Fences are about what the clock shows, or the floor: a day of them more than any claim needs that may be asked for.
+  e.ceiling := greatest(e.ceiling, greatest(e.until, e.floor) + 86400000000);
   UPDATE monban.reserve SET until = greatest(r.until, e.until + margin), ceiling = greatest(r.ceiling, e.ceiling);
   UPDATE monban.epoch SET until = e.until, ceiling = e.ceiling;
 END $$;
@@ -58,6 +59,10 @@ BEGIN
     LIMIT most FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS removed = ROW_COUNT;
   DELETE FROM monban.linger WHERE expires < moment - idle;
-  UPDATE monban.epoch SET floor = greatest(floor, moment - idle), swept = CASE WHEN removed < most THEN moment ELSE swept END;
+  -- Not while the next sweep follows at once: the floor that it goes by is to be known for a minute. And no further than the
+  -- reserve reaches, wherever the clock has been.
+  IF removed < most THEN
+    UPDATE monban.epoch SET floor = greatest(floor, least(moment, until) - idle), swept = moment;
+  END IF;
   RETURN removed;
 END $$;

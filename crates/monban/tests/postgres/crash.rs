@@ -12,6 +12,8 @@ use crate::proxy::{Plan, Proxy};
 
 /// Short, since it is waited for, and some seconds more.
 const TTL: Duration = Duration::from_secs(3);
+/// Of a lease that is to be alive still when a server has started, on a machine that is busy.
+const LONGER: Duration = Duration::from_secs(12);
 /// The longest wait after a crash: what is kept in reserve beyond a TTL, and the TTL.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -25,7 +27,7 @@ fn after_a_crash_nobody_is_let_in_beside_a_holder_that_knows_nothing_of_it() {
             "postgres://postgres@127.0.0.1:{}/postgres?timeout=1s",
             proxy.port()
         );
-        let lease = mutex(&url, "k", TTL).await.lock().await.unwrap();
+        let lease = mutex(&url, "k", LONGER).await.lock().await.unwrap();
         let fence = lease.fence().unwrap();
         proxy.plan(Plan {
             keep_requests: true,
@@ -142,7 +144,7 @@ fn a_standby_that_was_promoted_lets_nobody_in_beside_a_holder_on_its_primary() {
             "postgres://postgres@127.0.0.1:{}/postgres?timeout=1s",
             proxy.port()
         );
-        let lease = mutex(&url, "k", TTL).await.lock().await.unwrap();
+        let lease = mutex(&url, "k", LONGER).await.lock().await.unwrap();
         let fence = lease.fence().unwrap();
         let standby = primary.standby().unwrap();
         let position = primary.ask("SELECT pg_current_wal_lsn()").unwrap();

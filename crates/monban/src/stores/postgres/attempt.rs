@@ -112,6 +112,7 @@ async fn send(
         within,
         claims: claims.iter().collect(),
         arguments: &|which| arguments(link, which.iter().map(|at| &claims[*at])),
+        single: &|at| single(link, &claims[at]),
     };
     call.send(sent).await
 }
@@ -140,6 +141,18 @@ fn arguments<'a>(
         Box::new(hears),
         Box::new(names::plain(claims)),
     ]
+}
+
+fn single(link: &Link, claim: &Claim) -> Option<(&'static sql::Verb, Arguments)> {
+    let arguments: Arguments = vec![
+        Box::new(claim.key.as_bytes().to_vec()),
+        Box::new(claim.id.to_bytes().to_vec()),
+        Box::new(names::micros(claim.ttl)),
+        Box::new(claim.if_busy == IfBusy::Queue),
+        Box::new(claim.claimant.encode()),
+        Box::new(link.hears(&claim.id.process())),
+    ];
+    (claim.mode == Mode::Exclusive).then_some((&sql::ATTEMPT_ONE, arguments))
 }
 
 fn is_busy(what: u8) -> bool {

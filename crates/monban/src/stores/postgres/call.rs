@@ -47,10 +47,36 @@ impl Answer {
         };
         Some((usize::try_from(at).ok()?.checked_sub(1)?, answer))
     }
+
+    /// Reads what `monban.said` makes of an answer; what is missing at its end is nothing.
+    fn said(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(7, ':');
+        let what = parts.next().filter(|what| what.len() == 1)?.as_bytes()[0];
+        let mut number = || match parts.next() {
+            None | Some("") => Some(None),
+            Some(digits) => digits.parse::<i64>().ok().map(Some),
+        };
+        Some(Self {
+            what,
+            fence: number()?,
+            seat: number()?.and_then(|seat| i32::try_from(seat).ok()),
+            ahead: number()?,
+            held: number()?,
+            free: number()?,
+            who: parts.next().map(str::to_owned),
+        })
+    }
 }
 
 /// The parameters of a function that are its own; the last, whether to wait for a locked row, is added here.
 pub(super) type Arguments = Vec<Box<dyn ToSql + Sync + Send>>;
+
+/// Makes the parameters for the claims at these places.
+pub(super) type Build<'a> = &'a (dyn Fn(&[usize]) -> Arguments + Send + Sync);
+
+/// What is asked instead for the claim at this place alone, if it is of the frequent kind: less to carry, answered by a text.
+pub(super) type Single<'a> =
+    &'a (dyn Fn(usize) -> Option<(&'static Verb, Arguments)> + Send + Sync);
 
 /// A call of a function for claims that are told by where they stand in the batch.
 pub(super) struct Call<'a> {
@@ -59,7 +85,8 @@ pub(super) struct Call<'a> {
     pub(super) verb: &'static Verb,
     pub(super) within: Duration,
     pub(super) claims: Vec<&'a Claim>,
-    pub(super) arguments: &'a (dyn Fn(&[usize]) -> Arguments + Send + Sync),
+    pub(super) arguments: Build<'a>,
+    pub(super) single: Single<'a>,
 }
 
 impl Call<'_> {
@@ -132,6 +159,17 @@ impl Call<'_> {
     }
 
     async fn once(&self, part: &[usize]) -> Result<Vec<Option<Answer>>, Failure> {
+        if let [at] = part
+            && let Some((verb, arguments)) = (self.single)(*at)
+        {
+            let values: Vec<Value<'_>> = arguments.iter().map(|one| &**one as _).collect();
+            let asked = self.link.raw(verb, &values, self.within);
+            let rows = self.link.noticing(asked.await)?.map_err(Failure::Said)?;
+            let text = rows.first().and_then(|row| row.try_get(0).ok());
+            let answer = text.and_then(Answer::said);
+            let answer = answer.ok_or_else(|| faults::garbled(&self.link.name))?;
+            return Ok(vec![(answer.what != b'x').then_some(answer)]);
+        }
         let arguments = (self.arguments)(part);
         let patient = part.len() == 1;
         let mut values: Vec<Value<'_>> = Vec::with_capacity(arguments.len() + 1);
@@ -164,5 +202,30 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_as_a_text_is_read() {
+        let busy = Answer::said("h:::2:1500:-3:host:a%3A b").expect("an answer");
+        assert_eq!((busy.what, busy.fence, busy.seat), (b'h', None, None));
+        assert_eq!(
+            (busy.ahead, busy.held, busy.free),
+            (Some(2), Some(1500), Some(-3))
+        );
+        assert_eq!(busy.who.as_deref(), Some("host:a%3A b"));
+        let granted = Answer::said("g:17").expect("an answer");
+        assert_eq!(
+            (granted.what, granted.fence, granted.ahead),
+            (b'g', Some(17), None)
+        );
+        assert!(Answer::said("d").is_some());
+        for text in ["", ":1", "gg", "g:x", "h:::1.5"] {
+            assert!(Answer::said(text).is_none(), "{text}");
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Keeping and leaving.
 
-use super::call::{Answer, Arguments, Call};
+use super::call::{Answer, Arguments, Build, Call, Single};
 use super::hub::Hub;
 use super::{faults, names, sql};
 use crate::contract::{Release, Renewal};
-use crate::data::{Claim, Fence, Keep, Leave, Result};
+use crate::data::{Claim, Fence, Keep, Leave, Mode, Result};
 
 pub(super) async fn renew(hub: &Hub, keeping: &[Keep]) -> Vec<Result<Renewal>> {
     let claims: Vec<&Claim> = keeping.iter().map(|keep| &keep.claim).collect();
@@ -19,7 +19,7 @@ pub(super) async fn renew(hub: &Hub, keeping: &[Keep]) -> Vec<Result<Renewal>> {
         arguments.push(Box::new(names::plain(each())));
         arguments
     };
-    let answers = send(hub, &sql::RENEW, claims.clone(), &arguments).await;
+    let answers = send(hub, &sql::RENEW, claims.clone(), (&arguments, &|_| None)).await;
     let renewal = |(claim, answer): (&Claim, Result<Answer>)| match answer.map(|said| said.what) {
         Ok(b'k') => Ok(Renewal::Kept),
         Ok(b'n') => {
@@ -48,8 +48,18 @@ pub(super) async fn release(hub: &Hub, leaving: &[Leave]) -> Vec<Result<Release>
         arguments.push(Box::new(plain));
         arguments
     };
+    let single = |at: usize| {
+        let leave = &leaving[at];
+        let frequent = leave.claim.mode == Mode::Exclusive && leave.linger.is_none();
+        frequent.then(|| {
+            let key: Vec<u8> = leave.claim.key.as_bytes().to_vec();
+            let arguments: Arguments =
+                vec![Box::new(key), Box::new(leave.claim.id.to_bytes().to_vec())];
+            (&sql::RELEASE_ONE, arguments)
+        })
+    };
     let claims = leaving.iter().map(|leave| &leave.claim).collect();
-    let answers = send(hub, &sql::RELEASE, claims, &arguments).await;
+    let answers = send(hub, &sql::RELEASE, claims, (&arguments, &single)).await;
     let release = |(leave, answer): (&Leave, Result<Answer>)| match answer.map(|said| said.what) {
         Ok(b'd') => Ok(Release::Done),
         Ok(b'n') => Ok(Release::Gone),
@@ -73,7 +83,7 @@ async fn send(
     hub: &Hub,
     verb: &'static sql::Verb,
     claims: Vec<&Claim>,
-    arguments: &(dyn Fn(&[usize]) -> Arguments + Send + Sync),
+    (arguments, single): (Build<'_>, Single<'_>),
 ) -> Vec<Result<Answer>> {
     if claims.is_empty() {
         return Vec::new();
@@ -90,6 +100,7 @@ async fn send(
         within: names::patience(hub.address.timeout, claims.iter().copied()),
         claims,
         arguments,
+        single,
     };
     call.send(&all).await
 }

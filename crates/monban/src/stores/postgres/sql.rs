@@ -11,7 +11,7 @@ pub(super) struct Verb {
 }
 
 /// How many of them a connection keeps prepared.
-pub(super) const SLOTS: usize = 4;
+pub(super) const SLOTS: usize = 6;
 
 macro_rules! verb {
     ($name:ident, $slot:expr, $text:expr, [$($type:ident),*]) => {
@@ -47,6 +47,19 @@ verb!(
     2,
     "SELECT * FROM monban.release($1, $2, $3, $4, $5)",
     [BYTEA_ARRAY, BYTEA_ARRAY, INT8_ARRAY, BOOL, BOOL]
+);
+// For one claim that wants the key for itself, and keeps no place behind it.
+verb!(
+    ATTEMPT_ONE,
+    4,
+    "SELECT monban.attempt_one($1, $2, $3, $4, $5, $6)",
+    [BYTEA, BYTEA, INT8, BOOL, TEXT, BOOL]
+);
+verb!(
+    RELEASE_ONE,
+    5,
+    "SELECT monban.release_one($1, $2)",
+    [BYTEA, BYTEA]
 );
 verb!(
     PREPARE,

@@ -17,8 +17,6 @@ DECLARE
   last bigint := moment + (SELECT max(t) FROM unnest(ttls) AS t);
   count integer := cardinality(keys);
   done boolean[];
-  spot tid;
-  old bigint;
   i integer;
 BEGIN
   SELECT * INTO e FROM monban.epoch;
@@ -30,19 +28,7 @@ BEGIN
     END LOOP;
     RETURN;
   END IF;
-  IF plain AND moment >= e.opens AND count = 1 THEN
-    SELECT h.ctid, greatest(h.fence + 1, moment, e.floor + 1) INTO spot, old FROM monban.head AS h
-      WHERE h.key = keys[1] AND NOT h.crowd AND (h.holder IS NULL OR h.expires <= moment) FOR UPDATE SKIP LOCKED;
-    IF FOUND AND old <= e.ceiling THEN
-      UPDATE monban.head AS h SET fence = old, since = moment, expires = last, lingers = false, holder = ids[1],
-        claimant = claimants[1] WHERE h.ctid = spot;
-      a.at := 1;
-      a.what := 'g';
-      a.fence := old;
-      RETURN NEXT a;
-      RETURN;
-    END IF;
-  ELSIF plain AND moment >= e.opens THEN
+  IF plain AND moment >= e.opens THEN
     FOR a.at, a.fence IN
       WITH asked AS MATERIALIZED (
         SELECT * FROM unnest(keys, ids, ttls, claimants) WITH ORDINALITY AS u(key, id, ttl, claimant, at)
@@ -67,6 +53,58 @@ BEGIN
     a.at := i;
     RETURN NEXT a;
   END LOOP;
+END $$;
+
+-- As `attempt` for one claim that wants the key for itself: by far the most frequent, and mostly the key is free, or somebody
+-- has it and the line behind him is in order. A statement costs more than what it does here, and a row with arrays more than a text:
+-- so there is one look at both rows, and one statement for what follows. The answer is what `monban.said` makes of one.
+CREATE OR REPLACE FUNCTION monban.attempt_one(k bytea, mine bytea, ttl bigint, queue boolean, who text, hears boolean)
+RETURNS text LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  e monban.epoch;
+  r record;
+  moment bigint := monban.now();
+  next bigint;
+  ahead bigint := 0;
+  waits bigint;
+  fits boolean := true;
+BEGIN
+  SELECT h.ctid AS spot, h.fence, h.place, h.low, h.since, h.expires, h.crowd, h.lingers, h.holder, h.claimant,
+    e.opens, e.until, e.ceiling, e.floor
+    INTO r FROM monban.epoch AS e, monban.head AS h WHERE h.key = k FOR UPDATE OF h SKIP LOCKED;
+  IF FOUND AND moment + ttl <= r.until AND moment >= r.opens THEN
+    IF NOT r.crowd AND (r.holder IS NULL OR r.expires <= moment) THEN
+      next := greatest(r.fence + 1, moment, r.floor + 1);
+      IF next <= r.ceiling THEN
+        UPDATE monban.head AS h SET fence = next, since = moment, expires = moment + ttl, lingers = false, holder = mine,
+          claimant = who WHERE h.ctid = r.spot;
+        RETURN 'g:' || next;
+      END IF;
+    ELSIF r.holder <> mine AND r.expires > moment THEN
+      IF r.crowd THEN
+        SELECT count(*), max(c.expires), coalesce(bool_and(c.id <> mine AND c.expires > moment), true) INTO ahead, waits, fits
+          FROM monban.claim AS c WHERE c.key = k AND c.place >= r.low;
+      END IF;
+      IF fits THEN
+        IF queue THEN
+          WITH joined AS (
+            INSERT INTO monban.claim (place, since, expires, takes, slots, held, listens, key, id, claimant)
+              VALUES (r.place + 1, moment, moment + ttl, 0, 0, false, hears, k, mine, who)
+          )
+          UPDATE monban.head AS h SET place = r.place + 1, crowd = true WHERE h.ctid = r.spot;
+        END IF;
+        -- In the place of a fence, a number that no earlier grant was above.
+        RETURN concat(CASE WHEN r.lingers THEN 'l' ELSE 'h' END, ':', greatest(r.fence, moment), '::', ahead + 1, ':',
+          moment - r.since, ':', greatest(waits, r.expires) - moment, ':', r.claimant);
+      END IF;
+    END IF;
+  END IF;
+  SELECT * INTO e FROM monban.epoch;
+  IF NOT FOUND OR moment + ttl > e.until THEN
+    RETURN 'e';
+  END IF;
+  RETURN monban.said(monban.ask(k, mine, 0, 0, moment, ttl, queue, who, hears, true, e));
 END $$;
 
 CREATE OR REPLACE FUNCTION monban.ask(

@@ -88,22 +88,11 @@ RETURNS SETOF monban.answer LANGUAGE plpgsql AS $$
 DECLARE
   a monban.answer;
   moment bigint := monban.now();
-  count integer := cardinality(keys);
   done boolean[];
-  spot tid;
   i integer;
 BEGIN
   a.what := 'd';
-  IF plain AND count = 1 THEN
-    SELECT h.ctid INTO spot FROM monban.head AS h WHERE h.key = keys[1] AND h.holder = ids[1] AND NOT h.crowd
-      AND NOT h.lingers AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED;
-    IF FOUND THEN
-      UPDATE monban.head AS h SET holder = NULL WHERE h.ctid = spot;
-      a.at := 1;
-      RETURN NEXT a;
-      RETURN;
-    END IF;
-  ELSIF plain THEN
+  IF plain THEN
     FOR a.at IN
       WITH asked AS MATERIALIZED (
         SELECT * FROM unnest(keys, ids) WITH ORDINALITY AS u(key, id, at)
@@ -123,6 +112,42 @@ BEGIN
     a.what := monban.leave(keys[i], ids[i], moment, lingers[i], patient);
     RETURN NEXT a;
   END LOOP;
+END $$;
+
+-- As `release` for one claim that has the key for itself and keeps no place, in two statements.
+CREATE OR REPLACE FUNCTION monban.release_one(k bytea, mine bytea) RETURNS text LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  h record;
+  n record;
+  moment bigint := monban.now();
+BEGIN
+  SELECT s.ctid AS spot, s.fence, s.low, s.crowd INTO h FROM monban.head AS s
+    WHERE s.key = k AND s.holder = mine AND NOT s.lingers AND s.expires > moment FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    IF NOT h.crowd THEN
+      UPDATE monban.head AS s SET holder = NULL WHERE s.ctid = h.spot;
+      RETURN 'd';
+    END IF;
+    -- To the first in line, if he lives and wants it for himself, as `settle` would.
+    WITH first AS (
+      DELETE FROM monban.claim AS c USING monban.epoch AS e
+        WHERE c.key = k AND c.place = (SELECT min(f.place) FROM monban.claim AS f WHERE f.key = k AND f.place >= h.low)
+          AND c.slots = 0 AND NOT c.held AND c.expires > moment AND moment >= e.opens
+          AND greatest(h.fence + 1, moment, e.floor + 1) <= e.ceiling
+        RETURNING c.place, c.expires, c.listens, c.id, c.claimant, greatest(h.fence + 1, moment, e.floor + 1) AS fence
+    )
+    UPDATE monban.head AS s SET fence = f.fence, low = f.place + 1, since = moment, expires = f.expires, holder = f.id,
+      claimant = f.claimant, crowd = EXISTS (SELECT FROM monban.claim AS c WHERE c.key = k AND c.place > f.place)
+    FROM first AS f WHERE s.ctid = h.spot RETURNING f.listens, f.id, f.fence INTO n;
+    IF FOUND THEN
+      IF n.listens THEN
+        PERFORM monban.tell('g', n.id, ':' || n.fence || ':-1');
+      END IF;
+      RETURN 'd';
+    END IF;
+  END IF;
+  RETURN monban.leave(k, mine, moment, NULL, true);
 END $$;
 
 CREATE OR REPLACE FUNCTION monban.leave(k bytea, mine bytea, moment bigint, lingering bigint, patient boolean)

@@ -9,6 +9,10 @@ CREATE OR REPLACE FUNCTION monban.tell(what text, id bytea, more text) RETURNS v
 $$ SELECT pg_catalog.pg_notify('monban_' || pg_catalog.encode(pg_catalog.substr(id, 1, 8), 'hex'),
                                what || pg_catalog.encode(id, 'hex') || more) $$;
 
+-- An answer as a text: what, fence, seat, ahead, held, free, who.
+CREATE OR REPLACE FUNCTION monban.said(a monban.answer) RETURNS text LANGUAGE sql STABLE AS
+$$ SELECT pg_catalog.concat(a.what, ':', a.fence, ':', a.seat, ':', a.ahead, ':', a.held, ':', a.free, ':', a.who) $$;
+
 -- Lets time pass: the dead leave, and those whose turn it is are granted, and told unless they are the one who asks (`mine`).
 -- False if somebody's turn has come who may not be granted yet: a transaction that has checked a fence is still open,
 -- the epoch is not, or the fences in reserve are used up. Whoever is the first to wait is told to ask then, if nobody asks.

@@ -123,7 +123,8 @@ impl Blocked {
                 ..
             }) => {
                 watcher.watch(sleeper, until);
-                sleeper.woken.store(false, Ordering::Release);
+                // Not a mere store: the poll that follows must see what was done before the wake that this forgets.
+                sleeper.woken.swap(false, Ordering::SeqCst);
             }
             // The flag tells our wake-ups from those that other users of `park` on this thread cause.
             _ => {

@@ -51,6 +51,17 @@ impl LockFile {
         })
     }
 
+    /// The same open file once more: both have the lock, and only the end of both closes it.
+    pub(super) fn same(&self) -> Result<Self> {
+        let fd = rustix::io::fcntl_dupfd_cloexec(&self.fd, 3)
+            .map_err(|e| failed("copy the descriptor of", &self.path, e))?;
+        Ok(Self {
+            fd,
+            path: self.path.clone(),
+            inode: self.inode,
+        })
+    }
+
     /// Takes the lock if it is free, and the key with it unless a linger keeps it.
     pub(super) fn take(&mut self, dir: &Dir, name: &Name, claim: &Claim) -> Result<Taken> {
         let how = if claim.mode == Mode::Exclusive {

@@ -37,7 +37,8 @@
 //!   file (a shell's `9>KEY.lock`) erases it, and a crash of the machine may lose one of the last seconds. After a restart of the machine
 //!   its rest is measured by the wall clock, and is never longer than it was asked for.
 //! * A forked child has the parent's descriptors. It is refused here, and so cannot free what the parent
-//!   holds; but the key stays taken until both have closed them or the parent releases. Descriptors are
+//!   holds; but the key stays taken until both have closed them or the parent releases. While the child has them open
+//!   the release gives no notice: who waits finds it at its next look, after a third of its TTL or a minute. Descriptors are
 //!   closed on exec.
 //!
 //! # Costs

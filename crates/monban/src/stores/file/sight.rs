@@ -186,7 +186,11 @@ impl Sight {
             None if ahead.is_empty() => {
                 Self::locked(dir, &waiting.name, &waiting.lock, 0, Search::Light)
             }
-            None => Self::queued(dir, line, ahead),
+            // Nobody says who has the lock, if that is what is in the way: it may be another program.
+            None => Self {
+                known: false,
+                ..Self::queued(dir, line, ahead)
+            },
         }
     }
 

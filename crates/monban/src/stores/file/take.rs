@@ -201,7 +201,8 @@ fn beside(dir: &Dir, name: &Name, claim: &Claim) -> Result<Outcome> {
             ahead: &alive,
             behind: &[],
         };
-        if let Some(share) = share(dir, name, claim, others)? {
+        let open = |_| LockFile::open(dir, name);
+        if let Some(share) = share(dir, name, claim, others, open)? {
             return Ok(Entry::Holds(ticket, Box::new(share)));
         }
         match claim.if_busy {
@@ -365,6 +366,14 @@ pub(super) struct Others<'a> {
     pub(super) behind: &'a [Place],
 }
 
+/// Why a lock file is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    First,
+    /// What there was is not the file of that name any more.
+    Replaced,
+}
+
 /// Takes a share or permits among these, with the door shut; `None` if they do not fit, or the lock is
 /// taken, or a linger keeps it.
 pub(super) fn share(
@@ -372,12 +381,16 @@ pub(super) fn share(
     name: &Name,
     claim: &Claim,
     others: Others<'_>,
+    mut open: impl FnMut(Opening) -> Result<LockFile>,
 ) -> Result<Option<Share>> {
     if !fits(claim.mode, others.ahead) {
         return Ok(None);
     }
-    for _ in 0..ROUNDS {
-        let mut lock = LockFile::open(dir, name)?;
+    for round in 0..ROUNDS {
+        let mut lock = open(match round {
+            0 => Opening::First,
+            _ => Opening::Replaced,
+        })?;
         match insist(dir, name, claim, &mut lock)? {
             Taken::Busy | Taken::Lingering(_) => return Ok(None),
             Taken::Replaced => {}

@@ -766,6 +766,47 @@ fn lent_descriptors_keep_the_key_until_it_is_released_here() {
 }
 
 #[test]
+fn who_waits_for_a_share_is_not_woken_by_its_own_looks() {
+    let world = World::new();
+    let store = world.store();
+    for mode in [Mode::Shared, permits(1, 2)] {
+        let holder = alone("k");
+        granted(&store, &holder);
+        let next = queued("k", mode);
+        let mut wake = busy(&store, &next).changed.unwrap();
+        let mut looks = 0;
+        while wait(wake, Duration::from_millis(200)) {
+            looks += 1;
+            assert!(looks < 50, "it wakes itself");
+            wake = busy(&store, &next).changed.unwrap();
+        }
+        let wake = busy(&store, &next).changed.unwrap();
+        release(&store, &holder);
+        assert!(wait(wake, Duration::from_secs(10)));
+        granted(&store, &next);
+        release(&store, &next);
+    }
+}
+
+#[test]
+fn a_lock_that_goes_a_while_after_the_notice_is_seen_to_go() {
+    let world = World::new();
+    let store = world.store();
+    let holder = alone("k");
+    granted(&store, &holder);
+    let lent = store.held_descriptors(&holder.id).unwrap();
+    let next = queued("k", Mode::Exclusive);
+    let wake = busy(&store, &next).changed.unwrap();
+    drop(fs::File::open(world.file("k.lock")).unwrap()); // as if by who holds, who now does not run for a while
+    assert!(wait(wake, Duration::from_secs(10)));
+    std::thread::sleep(Duration::from_millis(30));
+    let wake = busy(&store, &next).changed.unwrap();
+    rustix::fs::flock(&lent[0], rustix::fs::FlockOperation::Unlock).unwrap();
+    assert!(wait(wake, Duration::from_secs(10)));
+    granted(&store, &next);
+}
+
+#[test]
 fn a_url_names_a_directory_from_the_root_or_another_store() {
     let path = |url: &str| FileStore::from_url(url).unwrap().unwrap().path.clone();
     assert_eq!(path("file:/a/b"), Path::new("/a/b"));

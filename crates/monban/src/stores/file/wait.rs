@@ -12,7 +12,7 @@ use super::record::State;
 use super::sight::{Search, Sight};
 use super::slot::{Member, Slot, Target, Waiting};
 use super::take::{
-    Others, Outcome, Share, first, fits, granted, hold_alone, note_alone, share, unsettled,
+    Opening, Others, Outcome, Share, first, fits, granted, hold_alone, note_alone, share, unsettled,
 };
 use super::wake::{Changed, Kind, Watch};
 use crate::contract::{Attempt, Busy};
@@ -190,7 +190,15 @@ fn examine_beside(dir: &Dir, claim: &Claim, waiting: &mut Waiting) -> Result<Exa
         ahead: &ahead,
         behind: &behind,
     };
-    if let Some(share) = share(dir, &name, claim, others)? {
+    // By the file that is open: to close one is what we ourselves watch for.
+    let open = |opening| {
+        if opening == Opening::Replaced {
+            waiting.lock = LockFile::open(dir, &name)?;
+            waiting.watches.clear();
+        }
+        waiting.lock.same()
+    };
+    if let Some(share) = share(dir, &name, claim, others, open)? {
         return match mark(&waiting.member, dir, &name, claim, &share) {
             Ok(()) => Ok(Examined::Shared(share)),
             Err(error) => {

@@ -2,8 +2,8 @@
 //!
 //! One inotify instance for the whole process. A thread that blocks for a claim reads it itself; for who waits in another
 //! way there is one thread, started when it is needed for the first time, and asleep while nothing is watched. The
-//! notice of a close comes just *before* the lock of the closed file is gone, so a wake is repeated after 0.1, 1 and
-//! 10 ms. A user has 128 inotify instances: a process
+//! notice of a close comes just *before* the lock of the closed file is gone, and a process that is dying may not run for
+//! a while in between, so a wake is repeated after 0.1, 1, 10 and 100 ms, and a second. A user has 128 inotify instances: a process
 //! that gets none spends a thread for each *file* it waits for, however many wait, in a blocking lock. As
 //! the net under all this everybody is woken now and then: once a minute, once a second while a program that is not monban is
 //! in somebody's way (it may unlock a file without closing it), and four times a second without inotify.

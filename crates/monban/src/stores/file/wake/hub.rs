@@ -21,10 +21,12 @@ const DOUBTFUL_NET: Duration = Duration::from_secs(1);
 /// Everybody is woken this often where a thread stands in for notices: it does not see every change.
 const CLOSE_NET: Duration = Duration::from_millis(250);
 /// After a notice, when to wake again.
-const AGAIN: [Duration; 3] = [
+const AGAIN: [Duration; 5] = [
     Duration::from_micros(100),
     Duration::from_millis(1),
     Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
 ];
 /// How long a thread that leads may not hear that it is woken, should it have no bell.
 const DEAF: Duration = Duration::from_millis(5);
@@ -78,7 +80,13 @@ impl Hub {
         {
             return hub.clone();
         }
-        let hub = Arc::new(Self {
+        let hub = Arc::new(Self::of(pid));
+        *here = Some(hub.clone());
+        hub
+    }
+
+    fn of(pid: u32) -> Self {
+        Self {
             pid,
             inotify: Inotify::new(),
             state: Mutex::default(),
@@ -87,9 +95,7 @@ impl Hub {
             led: AtomicBool::new(false),
             bell: Bell::new(),
             doubtful: AtomicUsize::new(0),
-        });
-        *here = Some(hub.clone());
-        hub
+        }
     }
 
     pub(super) fn add(self: &Arc<Self>, file: BorrowedFd<'_>, kind: Kind) -> Arc<Watch> {
@@ -118,6 +124,9 @@ impl Hub {
     }
 
     pub(super) fn remove(&self, number: i32) {
+        if self.pid != std::process::id() {
+            return; // a forked child: by the same instance its parent watches still, and whoever had the mutex is not here
+        }
         let mut state = lock(&self.state);
         let Some(same) = state.watches.get_mut(&number) else {
             return;
@@ -329,6 +338,26 @@ impl Watcher for Hub {
                 }
                 return;
             }
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_forked_child_that_ends_its_waits_leaves_the_parents_to_it() {
+        for (pid, noticed) in [(std::process::id() + 1, true), (std::process::id(), false)] {
+            let hub = Arc::new(Hub::of(pid)); // in the first round as a child sees that of its parent
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let opened = std::fs::File::open(file.path()).unwrap();
+            drop(hub.add(opened.as_fd(), Kind::LockAlone));
+            drop(std::fs::File::open(file.path()).unwrap());
+            let notices = hub.sleep(Duration::from_secs(if noticed { 10 } else { 0 }), None);
+            assert_eq!(!notices.is_empty(), noticed);
         }
     }
 }

@@ -84,9 +84,16 @@ pub(crate) async fn woken(wake: Wake) {
     woken_within(SOON, wake).await;
 }
 
-/// A mutex of one key, for claims that live so long.
+/// A mutex of one key, for claims that live so long. Its session may be ended while it is made.
 pub(crate) async fn mutex(url: &str, key: &str, ttl: Duration) -> Mutex {
-    let locks = Locks::connect(url).await.unwrap();
+    let start = Instant::now();
+    let locks = loop {
+        match Locks::connect(url).await {
+            Ok(locks) => break locks,
+            Err(error) => assert!(error.is_transient() && start.elapsed() < SOON, "{error}"),
+        }
+        pause(20).await;
+    };
     locks
         .mutex(key)
         .unwrap()

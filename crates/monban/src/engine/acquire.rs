@@ -188,6 +188,7 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         observer,
     } = plan;
     let engine = Arc::clone(&request.handle.engine);
+    engine.check_open()?; // first: in a forked child the gate may be a copy that is locked for ever
     let started = engine.clock.now();
     let until = within.map(|limit| started.after(limit));
     let mut gate = Some(pass_gate(&engine, &request, started, until).await?);

@@ -50,7 +50,8 @@ impl<K: Hash + Eq + Clone> Gate<K> {
     }
 }
 
-/// A gate that is shut by a hold, and opened by whichever comes first: the answer to its release, or its loss.
+/// A gate that is shut by a hold, and opened by whichever comes first: the release that sets off (one that
+/// lingers: its answer), or its loss.
 pub(crate) struct Shut<K> {
     pass: Mutex<Option<Pass<K>>>,
 }

@@ -30,7 +30,7 @@ pub(crate) struct Hold {
     sent: AtomicU64,
     end: OnceLock<End>,
     ended: Notify,
-    /// Held by an exclusive claim until the store has answered its release.
+    /// Shut by an exclusive claim until its release sets off, or, if it lingers, is answered.
     gate: Shut<Key>,
     loss_notice: Mutex<Option<Wake>>,
     last_error: Mutex<Option<Error>>,

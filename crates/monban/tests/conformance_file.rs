@@ -36,7 +36,7 @@ impl Subject for Files {
     fn time(&self) -> Time {
         Time::Real {
             unit: Duration::from_millis(300),
-            slack: Duration::from_millis(700), // below the net of one second: wakes must be the kernel's
+            slack: Duration::from_millis(700), // below the nets beside its notices: wakes must be the kernel's
         }
     }
 

@@ -24,8 +24,8 @@ BEGIN
     INSERT INTO monban.head (key, fence, since, expires, lingers, holder, claimant)
       SELECT key, fence, since, expires, true, id, claimant FROM monban.linger WHERE expires > moment ON CONFLICT DO NOTHING;
   END IF;
-  -- A quarter of the TTL ahead, so that it is seldom done; and the reserve is further than what is used of it by a margin, which
-  -- a standby may lag behind.
+  -- A quarter of the TTL ahead, so that it is seldom done; and the reserve is further than what is used of it by a margin.
+  -- A standby that is promoted without the last raise of it knows too little: only a synchronous one is safe.
   e.until := greatest(e.until, moment + ttl + greatest(ttl / 4, margin));
   -- Fences are about what the clock shows, or the floor: a day of them more than any claim needs that may be asked for.
   e.ceiling := greatest(e.ceiling, greatest(e.until, e.floor) + 86400000000);

@@ -27,7 +27,8 @@ impl Locks {
     /// | `file:/var/lib/app/locks` | files in this directory |
     /// | `memory:` | this process only |
     /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]` | an etcd cluster (feature `etcd`); `etcds://` with TLS |
-    /// | `postgres://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE]` | a PostgreSQL primary, also behind a pooler (feature `postgres`); TLS with `?sslmode=verify-full` |
+    /// | `postgres://[USER[:PASSWORD]@]HOST[:PORT][,...][/DATABASE]` | a PostgreSQL primary, also behind a pooler (feature `postgres`); TLS with `?sslmode=verify-full` |
+    /// | `postgres:///DATABASE?host=/run/postgresql` | the same over a socket of this host |
     /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
 
 mod access;
+mod addresses;
 #[path = "../common/caller.rs"]
 #[allow(dead_code, reason = "the tests of each store use a part of it")]
 mod caller;

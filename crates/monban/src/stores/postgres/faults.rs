@@ -1,5 +1,7 @@
 //! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
@@ -34,6 +36,9 @@ fn said_by_server(code: &SqlState, said: &str, server: &str) -> Error {
         "3D000" => rejected(format!(
             "{server}: {said}; create it, or name another one in the URL"
         )),
+        "42501" if said.contains("permission denied for database") => rejected(format!(
+            "{server}: {said}; let its owner GRANT CONNECT, and CREATE if this user is to make monban's schema"
+        )),
         "42501" => rejected(format!(
             "the user may not do at {server} all that a lock needs ({said}): let an administrator run what \
              `monban schema` prints, and the GRANTs at its end"
@@ -45,7 +50,9 @@ fn said_by_server(code: &SqlState, said: &str, server: &str) -> Error {
             "{server} has as many connections as it may have: {said}"
         )),
         "53100" | "53200" => rejected(format!("{server} has no room left: {said}")),
-        "57P03" => unavailable(format!("{server} is starting, or still recovering: {said}")),
+        "57P03" => unavailable(format!(
+            "{server} lets nobody in now, since it starts, recovers or ends: {said}"
+        )),
         "57P01" | "57P02" => unavailable(format!("{server} ends its sessions: {said}")),
         "57014" => unavailable(format!("{server} gave it up as too slow: {said}")),
         "55P03" => unavailable(format!(
@@ -83,7 +90,52 @@ pub(super) fn is_without_schema(error: &tokio_postgres::Error) -> bool {
 }
 
 pub(super) fn standby(server: &str) -> String {
-    format!("{server} is a standby, or read-only: connect to its primary")
+    format!(
+        "{server} is a standby, or read-only: connect to its primary, or name both, with a comma between (HOST,HOST)"
+    )
+}
+
+/// None of several servers can be used; asked again if one of them may be able to, soon.
+pub(super) fn none_of(errors: Vec<Error>) -> Error {
+    let soon = errors.iter().any(Error::is_transient);
+    let each: Vec<&str> = errors
+        .iter()
+        .filter_map(|error| match error {
+            Error::Unavailable { what, .. }
+            | Error::Rejected { what, .. }
+            | Error::Unsupported { what, .. }
+            | Error::Invalid { what, .. } => Some(&**what),
+            _ => None,
+        })
+        .collect();
+    let what = format!(
+        "none of the servers is a primary that lets us in: {}",
+        each.join("; ")
+    );
+    if soon {
+        unavailable(what)
+    } else {
+        rejected(what)
+    }
+}
+
+/// A socket of this machine that cannot be connected to.
+pub(super) fn of_socket(path: &Path, error: io::Error) -> Error {
+    let shown = printable(path.display().to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound => unavailable(format!(
+            "there is no socket {shown}: is the server running, and is that one of its unix_socket_directories?"
+        )),
+        io::ErrorKind::ConnectionRefused => unavailable(format!(
+            "{shown} refuses connections: is the server running?"
+        )),
+        io::ErrorKind::PermissionDenied => rejected(format!(
+            "this user may not use the socket {shown}: see unix_socket_permissions"
+        )),
+        io::ErrorKind::InvalidInput => rejected(format!("{shown} is too long for a socket")),
+        _ => unavailable(format!("cannot connect to {shown}: {error}")),
+    }
+    .because(error)
 }
 
 /// A reply that did not come in time.
@@ -130,6 +182,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn of_several_servers_each_says_why_not() {
+        let one = || unavailable("a refuses connections".to_owned());
+        let two = || rejected(standby("b:1/d"));
+        let error = none_of(vec![one(), two()]);
+        assert!(error.is_transient(), "{error}");
+        for part in ["a refuses connections", "b:1/d is a standby"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        assert!(!none_of(vec![two(), two()]).is_transient());
+    }
+
+    #[test]
     fn each_word_of_the_server_gets_the_fitting_reaction() {
         let text = |code| said_by_server(&SqlState::from_code(code), "said\u{1b}", "h:1/d");
         for code in ["28P01", "28000", "3D000", "42501", "42P01", "53100"] {
@@ -140,6 +204,9 @@ mod tests {
         ] {
             assert!(text(code).is_transient(), "{code}");
         }
+        let bare = "permission denied for database \"d\"";
+        let text_of = said_by_server(&SqlState::from_code("42501"), bare, "h:1/d").to_string();
+        assert!(text_of.contains("GRANT CONNECT"), "{text_of}");
         for code in ["42501", "XX000"] {
             let text = text(code).to_string();
             assert!(text.contains("h:1/d") && text.contains("said\\u"), "{text}");

@@ -6,17 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{Notify, OnceCell};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Row, Statement};
 
-use super::address::Address;
+use super::address::{Address, Host};
 use super::server::Time;
 use super::sql::{self, Verb};
 use super::{faults, server};
 use crate::data::{Error, ProcessId, Result, duration_text};
-use crate::net::{Bytes, CONNECTING, Peer};
+use crate::net::{Bytes, CONNECTING, Peer, Tls};
+
+/// How long one of several servers may be silent until the next is tried beside it.
+const NEXT: Duration = Duration::from_millis(300);
 
 /// Handed the text of every notification, in order, from within the connection's task: it must not block.
 pub(super) type OnNotice = Arc<dyn Fn(&str) + Send + Sync>;
@@ -62,24 +66,49 @@ impl End {
 }
 
 impl Link {
-    /// Connects, is let in, looks what kind of server it is and whether there is a pooler before it.
+    /// Connects to the primary: of several hosts the first that is one. The next is tried when one has failed, or when it
+    /// has been silent for a moment, as a machine is that has no power.
     pub(super) async fn open(address: &Address, notice: &OnNotice, time: Time) -> Result<Self> {
+        if let [host] = &*address.hosts {
+            return Self::of(address, host, notice, time).await;
+        }
+        let mut failed = Vec::new();
+        let mut tries = JoinSet::new(); // those that are left over end when it is dropped
+        for (at, host) in address.hosts.iter().enumerate() {
+            let (to, host, notice) = (address.clone(), host.clone(), Arc::clone(notice));
+            tries.spawn(async move { Self::of(&to, &host, &notice, time).await });
+            let last = at + 1 == address.hosts.len();
+            let patience = if last { Duration::MAX } else { NEXT };
+            while let Ok(Some(ended)) = tokio::time::timeout(patience, tries.join_next()).await {
+                match ended {
+                    Ok(Ok(link)) => return Ok(link),
+                    Ok(Err(error)) => failed.push(error),
+                    Err(error) => failed.push(faults::no_runtime().because(error)),
+                }
+            }
+        }
+        Err(faults::none_of(failed))
+    }
+
+    /// Connects to one server, is let in, looks what kind it is and whether there is a pooler before it.
+    async fn of(address: &Address, host: &Host, notice: &OnNotice, time: Time) -> Result<Self> {
         let within = CONNECTING.max(address.timeout);
-        match tokio::time::timeout(within, Self::greet(address, notice, time)).await {
+        match tokio::time::timeout(within, Self::greet(address, host, notice, time)).await {
             Ok(link) => link,
-            Err(_) => Err(faults::silent(&address.to_string(), within)),
+            Err(_) => Err(faults::silent(&address.name_of(host), within)),
         }
     }
 
-    async fn greet(address: &Address, notice: &OnNotice, time: Time) -> Result<Self> {
-        let name = address.to_string();
-        let stream = dial(address, &name).await?;
+    async fn greet(address: &Address, host: &Host, notice: &OnNotice, time: Time) -> Result<Self> {
+        let name = address.name_of(host);
+        let password = address.passwords.find(address, host)?;
+        let stream = dial(host, address.tls.as_ref(), &name).await?;
         let mut config = Config::new();
         config
             .user(&address.user)
             .dbname(&address.database)
             .application_name("monban");
-        if let Some(password) = &address.password {
+        if let Some(password) = &password {
             config.password(password);
         }
         let (client, connection) = config
@@ -296,18 +325,24 @@ where
 }
 
 /// Connects; asks for TLS in PostgreSQL's words if it is wanted, and goes on without it never.
-async fn dial(address: &Address, name: &str) -> Result<Box<dyn Bytes>> {
+async fn dial(host: &Host, tls: Option<&Tls>, name: &str) -> Result<Box<dyn Bytes>> {
     /// "SSLRequest": its length, and a number that is no version.
     const TLS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+    if let Some(socket) = host.socket() {
+        return match UnixStream::connect(&socket).await {
+            Ok(socket) => Ok(Box::new(socket)),
+            Err(error) => Err(faults::of_socket(&socket, error)),
+        };
+    }
     let peer = Peer {
         store: faults::STORE,
         shown: name,
-        host: &address.host,
-        port: address.port,
-        tls: address.tls.as_ref(),
+        host: &host.name,
+        port: host.port,
+        tls,
     };
     let mut socket = peer.connect().await?;
-    if address.tls.is_some() {
+    if tls.is_some() {
         let broken = |error: std::io::Error| faults::lost(name).because(error);
         socket.write_all(&TLS).await.map_err(broken)?;
         // One byte and no more: what comes after it is encrypted.

@@ -9,6 +9,12 @@
 //! that was promoted, they are empty: every lease is lost, its holder hears so at its next renewal, and nothing is granted
 //! before the last of them would have ended. That instant, and a bound that no fence has passed, are in a logged table.
 //!
+//! # Versions
+//!
+//! PostgreSQL 13 and later; an older server is refused. A session of our own is set to what its requests need, whatever is set for the role or the
+//! database; behind a pooler only `default_transaction_isolation` matters, and another one than `read committed` is refused, as
+//! is `default_transaction_read_only` everywhere.
+//!
 //! # Permissions
 //!
 //! The schema is made on demand by a role that may create one, or by an administrator: `monban schema` prints it, and
@@ -27,6 +33,7 @@ mod hub;
 mod keep;
 mod link;
 mod names;
+mod passwords;
 mod server;
 mod show;
 mod sql;
@@ -53,12 +60,24 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// A store at `postgres[ql]://user[:password]@host[:port][/database][?option=value&...]`. Nothing is connected yet.
+    /// A store at `postgres[ql]://[user[:password]@]host[:port][,...][/database][?option=value&...]`, as libpq writes it.
+    /// Nothing is connected yet.
     ///
-    /// Options: `sslmode=verify-full`, use TLS and verify the certificate and its name (`require` and `verify-ca` do the
-    /// same; `disable`, the default, does not encrypt; `prefer` is refused); `ca=FILE`, trust the certificate
-    /// authorities in this file instead of the system's; `cert=FILE` and `key=FILE`, the certificate to show to servers
-    /// that want one; `timeout=2s`, the longest wait for an answer.
+    /// * **A socket of this machine** is named by its directory: `postgres:///database?host=/run/postgresql`, or
+    ///   `%2Frun%2Fpostgresql` as the host. Without a user it is the one that the process runs as, whom `peer`
+    ///   authentication lets in.
+    /// * **Several hosts** are a primary and its standbys: whichever is the primary when a connection is made is used, and
+    ///   looked for again when it ends. `target_session_attrs=read-write` (or `primary`) says so, and may be left out. That there is never more than one
+    ///   primary is what the promise rests on: whoever promotes a standby has to end the old one first.
+    /// * **The password** is in the URL, or in `passfile=FILE`, or in `PGPASSWORD`, or in the file that `PGPASSFILE` names,
+    ///   or in `.pgpass` at home: the first of them that there is. A file has libpq's format, is not used if others may read it, and is read for every connection.
+    /// * **TLS**: `sslmode=verify-full` verifies the certificate and its name; `require` and `verify-ca` do the same;
+    ///   `disable`, the default, does not encrypt; `prefer` and `allow` are refused. `ca=FILE` (`sslrootcert`) trusts the
+    ///   certificate authorities in this file instead of the system's; `cert=FILE` and `key=FILE` (`sslcert`, `sslkey`)
+    ///   are shown to servers that want a certificate.
+    /// * `timeout=2s`: the longest wait for an answer.
+    ///
+    /// `host`, `port`, `user`, `password` and `dbname` may be options too. No other option of libpq is taken.
     ///
     /// # Errors
     ///

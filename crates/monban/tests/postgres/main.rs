@@ -12,6 +12,7 @@ mod caller;
 mod client;
 mod crash;
 mod cuts;
+mod failover;
 mod faults;
 mod fencing;
 mod line;

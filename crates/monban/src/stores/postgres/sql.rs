@@ -91,11 +91,12 @@ verb!(
     []
 );
 
-// Ends a session of ours that may still be busy with a request that we have given up; whether it is there still.
+// Ends a session of ours that may still be busy with a request that we have given up; whether it is there still. Not while
+// it waits for a synchronous standby: its commit would be taken for done, and the standby does not have it.
 verb!(
     END,
     SELDOM,
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    "SELECT CASE WHEN wait_event = 'SyncRep' THEN false ELSE pg_terminate_backend(pid) END FROM pg_stat_activity \
      WHERE pid = $1 AND (date_part('epoch', backend_start) * 1000000)::bigint = $2",
     [INT4, INT8]
 );

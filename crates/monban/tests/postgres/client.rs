@@ -39,9 +39,13 @@ pub(crate) type Client = Caller<PostgresStore>;
 
 impl Client {
     pub(crate) async fn at(url: &str) -> Self {
-        let store = PostgresStore::new(url).unwrap();
-        store.open().await.unwrap();
-        Self::new(store, (TTL, SOON, SOON * 2))
+        Self::try_at(url).await.unwrap()
+    }
+
+    pub(crate) async fn try_at(url: &str) -> Result<Self> {
+        let store = PostgresStore::new(url)?;
+        store.open().await?;
+        Ok(Self::new(store, (TTL, SOON, SOON * 2)))
     }
 
     /// Renews, and renews again while it is not known what became of it.

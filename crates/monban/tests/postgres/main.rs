@@ -19,3 +19,4 @@ mod line;
 mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;
+mod roles;

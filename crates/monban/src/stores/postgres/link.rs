@@ -137,7 +137,11 @@ impl Link {
         if announced == Some(server.session.number) {
             link.session = Some(server.session);
             let millis = link.timeout.as_millis();
-            let settings = format!("{}; SET statement_timeout = {millis}", sql::SESSION);
+            let settings = format!(
+                "{}; SET statement_timeout = {millis}; {}",
+                sql::SESSION,
+                server.settings()
+            );
             link.simple(&settings).await?;
         }
         server.check(&link, time)?;

@@ -40,19 +40,30 @@ impl Server {
         })
     }
 
+    /// What a session of our own is set to besides, where the version has it: a role may have it otherwise.
+    pub(super) fn settings(&self) -> &'static str {
+        match self.version {
+            170_000.. => "SET idle_session_timeout = 0; SET transaction_timeout = 0",
+            140_000.. => "SET idle_session_timeout = 0",
+            _ => "",
+        }
+    }
+
+    fn recent(&self, name: &str) -> Result<()> {
+        if self.version >= OLDEST {
+            return Ok(());
+        }
+        let (version, oldest) = (self.version / 10_000, OLDEST / 10_000);
+        let what = format!(
+            "{name} is PostgreSQL {version}, and {oldest} is the oldest that monban can use"
+        );
+        Err(Error::unsupported(faults::STORE, what))
+    }
+
     /// Refuses a server that cannot keep the promise.
     pub(super) fn check(&self, link: &Link, time: Time) -> Result<()> {
         let name = &link.name;
-        if self.version < OLDEST {
-            return Err(Error::unsupported(
-                faults::STORE,
-                format!(
-                    "{name} is version {}, at least {} is needed",
-                    self.version / 10_000,
-                    OLDEST / 10_000
-                ),
-            ));
-        }
+        self.recent(name)?;
         let unwritable = match (self.standby, self.read_only) {
             (true, _) => Some(faults::standby(name)),
             (_, true) => Some(format!(
@@ -75,5 +86,40 @@ impl Server {
             )));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(version: i32) -> Server {
+        let session = Session {
+            number: 1,
+            began: 1,
+        };
+        Server {
+            session,
+            version,
+            standby: false,
+            read_only: false,
+            isolation: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_told_from_the_oldest() {
+        let error = of(OLDEST - 1).recent("h:1/d").unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }));
+        let text = error.to_string();
+        assert!(text.contains("h:1/d is PostgreSQL 12, and 13"), "{text}");
+        of(OLDEST).recent("h:1/d").unwrap();
+    }
+
+    #[test]
+    fn a_session_is_set_to_what_its_version_has() {
+        assert_eq!(of(130_000).settings(), "");
+        assert!(!of(160_000).settings().contains("transaction_timeout"));
+        assert!(of(180_000).settings().contains("transaction_timeout = 0"));
     }
 }

@@ -179,6 +179,14 @@ impl PostgresServer {
         self.process.id()
     }
 
+    /// The process ids of the postmaster, its helpers and its sessions.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let mut all = vec![self.id()];
+        all.extend(children(self.id()));
+        all
+    }
+
     /// The directory that holds its log and data, and its socket.
     #[must_use]
     pub fn dir(&self) -> &Path {

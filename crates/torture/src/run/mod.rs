@@ -139,7 +139,9 @@ fn choose(
             {
                 Some("the server is not ours, or there is none")
             }
-            Need::Disk if target.process().is_none() => Some("the server's process is not known"),
+            Need::Disk if target.processes().is_empty() => {
+                Some("the server's processes are not known")
+            }
             Need::Disk if !slow_disk => Some("there is no strace here that may trace"),
             Need::ServerClock if asked && !target.clock_in_hand => {
                 Some("the server was started with the machine's clock")

@@ -111,8 +111,8 @@ impl Server for Redis {
         Ok(())
     }
 
-    fn process(&self) -> Option<u32> {
-        Some(self.server.process())
+    fn processes(&self) -> Vec<u32> {
+        vec![self.server.process()]
     }
 }
 
@@ -194,6 +194,11 @@ impl Server for Postgres {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
         self.server.ask(end).map(drop)
+    }
+
+    /// Each session writes its own part of the log to the disk.
+    fn processes(&self) -> Vec<u32> {
+        self.server.processes()
     }
 }
 
@@ -277,8 +282,8 @@ impl Server for Etcd {
         Ok(())
     }
 
-    fn process(&self) -> Option<u32> {
-        Some(self.0.process(0))
+    fn processes(&self) -> Vec<u32> {
+        vec![self.0.process(0)]
     }
 }
 

@@ -65,9 +65,9 @@ pub trait Server: Send {
     /// # Errors
     /// It does not answer.
     fn end_sessions(&mut self) -> io::Result<()>;
-    /// The process that flushes to the disk, if that can be told.
-    fn process(&self) -> Option<u32> {
-        None
+    /// The processes that flush to the disk; none if that cannot be told.
+    fn processes(&self) -> Vec<u32> {
+        Vec::new()
     }
 }
 
@@ -147,10 +147,11 @@ impl Target {
         proxy::through(&self.url, 0).map(|(server, _)| server)
     }
 
-    /// The server's process, if it is ours and that can be told.
+    /// The server's processes, if it is ours and that can be told.
     #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        self.server.as_ref()?.process()
+    pub fn processes(&self) -> Vec<u32> {
+        let server = self.server.as_ref();
+        server.map(|server| server.processes()).unwrap_or_default()
     }
 
     /// As a worker opens it, through this port if there is a proxy.

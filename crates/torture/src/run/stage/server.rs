@@ -59,9 +59,7 @@ impl Stage {
                 let id = self.faults.fetch_add(1, Ordering::SeqCst);
                 let what = format!("flushes of the server take {by:.1?} longer for {lasts:.1?}");
                 self.log.now(begun(id, kind, None, what));
-                if let Some(process) = server.process() {
-                    self.slow_disk = Some(SlowDisk::of(process, *by)?);
-                }
+                self.slow_disk = Some(SlowDisk::of(&server.processes(), *by)?);
                 self.after(*lasts, Deed::Resume(id));
             }
             Fault::ServerClock { by, lasts } => {

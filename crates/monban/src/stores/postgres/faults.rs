@@ -37,7 +37,8 @@ fn said_by_server(code: &SqlState, said: &str, server: &str) -> Error {
             "{server}: {said}; create it, or name another one in the URL"
         )),
         "42501" if said.contains("permission denied for database") => rejected(format!(
-            "{server}: {said}; let its owner GRANT CONNECT, and CREATE if this user is to make monban's schema"
+            "{server}: {said}; let an administrator GRANT CONNECT, or, if monban's schema is missing, run what \
+             `monban schema` prints"
         )),
         "42501" => rejected(format!(
             "the user may not do at {server} all that a lock needs ({said}): let an administrator run what \

@@ -178,7 +178,7 @@ mod tests {
             assert_eq!(fits(text).as_deref(), password, "{text}");
         }
         let socket = Address::parse("postgres:///d?host=/run/postgresql&user=u").unwrap();
-        let found = password_in("localhost:5432:d:u:p", &socket, &socket.hosts[0]);
+        let found = password_in("localhost:*:d:u:p", &socket, &socket.hosts[0]);
         assert_eq!(found.as_deref(), Some("p"));
     }
 

@@ -13,7 +13,9 @@ mod crash;
 mod cuts;
 mod faults;
 mod fencing;
+mod lasting;
 mod line;
 mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;
+mod versions;

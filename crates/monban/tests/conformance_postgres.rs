@@ -86,7 +86,7 @@ impl Database {
             .lines()
             .map(|line| line.trim_start_matches("//! "));
         let grants: Vec<&str> = lines.filter(|line| line.starts_with("GRANT ")).collect();
-        assert_eq!(grants.len(), 2, "{grants:?}");
+        assert_eq!(grants.len(), 3, "{grants:?}");
         database.ask(&grants.join("\n"));
         database
     }

@@ -55,6 +55,8 @@ pub enum Liveness {
     Ttl,
     /// Its TTL runs out, and then the lease of the store that carried it.
     TtlAndLease,
+    /// Its TTL runs out; after a crash of the server, what the store had in reserve for the leases that it lost.
+    TtlAndReserve,
     /// Its session with the server ends.
     Session,
     /// Its process ends.
@@ -151,7 +153,7 @@ impl Liveness {
     /// Whether claims have a TTL.
     #[must_use]
     pub fn has_ttl(self) -> bool {
-        matches!(self, Self::Ttl | Self::TtlAndLease)
+        matches!(self, Self::Ttl | Self::TtlAndLease | Self::TtlAndReserve)
     }
 
     /// The promise with its condition.
@@ -162,6 +164,11 @@ impl Liveness {
             Self::TtlAndLease => {
                 "The key of a dead holder is free when its TTL, in whole seconds, and up to 6 s more have passed; a new \
                  leader of the servers counts both anew."
+            }
+            Self::TtlAndReserve => {
+                "The key of a dead holder is free when its TTL has run out. After a crash of the server, or a fail-over, nothing \
+                 is granted, of any key, until every lease of up to a minute that it forgot would have ended: for 80 s at most, \
+                 43 s with the default TTL. Longer leases survive, and bar their own keys alone."
             }
             Self::Session => {
                 "The key of a dead holder is free when the server notices the end of its session."

@@ -150,6 +150,38 @@ fn settings_of_the_database_change_nothing() {
     });
 }
 
+/// As hardened databases have it, for all or for one role: nothing is looked for but where its name says.
+#[test]
+fn an_empty_database_without_a_search_path_gets_the_schema_and_the_check_of_fences() {
+    run(async {
+        for hardened in [
+            "ALTER ROLE postgres SET search_path = ''",
+            "ALTER DATABASE postgres SET search_path = ''",
+            "DROP SCHEMA public",
+            "CREATE ROLE app LOGIN; GRANT CREATE ON DATABASE postgres TO app; REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        ] {
+            let server = server();
+            server.ask(hardened).unwrap();
+            let app = hardened.contains("app");
+            let url = server.url_of(if app { "app" } else { "postgres" }, None);
+            let client = Client::at(&url).await;
+            let claim = client.exclusive("k");
+            let fence = client.fence(&claim).await.as_i64();
+            let user = crate::client::session(&url).await;
+            for checked in ["'k'", "'k'::bytea"] {
+                let check = format!("SELECT monban.fence_check({checked}, {fence})");
+                user.batch_execute(&check).await.unwrap();
+            }
+            // And by the short name wherever that can be.
+            let short = format!("SELECT public.monban_fence_check('k', {fence})");
+            let there = user.batch_execute(&short).await.is_ok();
+            assert_eq!(there, hardened.starts_with("ALTER"), "{hardened}");
+            client.releases(&claim).await;
+            nothing_is_left(&server, "").await;
+        }
+    });
+}
+
 #[test]
 fn a_server_whose_connections_are_used_up_is_unavailable_until_one_is_free() {
     run(async {

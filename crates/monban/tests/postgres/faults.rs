@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use monban::contract::{Attempt, Renewal};
+use monban::contract::{Attempt, Release, Renewal, Store};
+use monban::data::Mode;
 use monban::{Error, Locks, Loss, Options};
 use monban_testkit::PostgresServer;
 
 use crate::client::{
     Client, SOON, end_sessions, is_unavailable, lasting, leave, mutex, nothing_is_left, pause, run,
-    server, woken,
+    server, session, woken,
 };
 use crate::proxy::{Plan, Proxy};
 
@@ -258,6 +259,98 @@ fn a_claim_whose_reply_was_lost_is_answered_with_the_grant_it_has() {
         assert_eq!(granted.to_string(), fence.unwrap());
         client.is_rid_of(&claim).await;
         nothing_is_left(&server, "k").await;
+    });
+}
+
+/// What is freed by hand may be locked by somebody's transaction for a moment, or for as long as an answer may take.
+#[test]
+fn who_frees_a_claim_by_hand_waits_for_a_row_that_is_locked() {
+    run(async {
+        let server = server();
+        let client = Client::at(&format!("{}?timeout=2s", server.url())).await;
+        let (held, writer) = (client.exclusive("k"), session(&server.url()).await);
+        client.takes(&held).await;
+        let shown = client.store.inspect(b"k").await.unwrap();
+        let locks = "BEGIN; SELECT FROM monban.head WHERE key = 'k' FOR UPDATE";
+        writer.batch_execute(locks).await.unwrap();
+        let start = Instant::now();
+        let error = client.store.evict(&shown[0]).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        assert!(error.to_string().contains("locked"), "{error}");
+        assert!(
+            start.elapsed() >= Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+        let ends = async {
+            pause(300).await; // several times as long as one request waits
+            writer.batch_execute("COMMIT").await.unwrap();
+        };
+        let (freed, ()) = tokio::join!(client.store.evict(&shown[0]), ends);
+        assert_eq!(freed.unwrap(), Release::Done);
+        assert_eq!(client.keeps(&held).await, Renewal::Lost);
+        nothing_is_left(&server, "k").await;
+    });
+}
+
+/// The first request of a claim was carried out, and nothing was heard of it; then as in the next test, in each mode.
+#[test]
+fn a_grant_by_message_is_none_when_the_answer_to_its_request_was_lost_and_it_is_over() {
+    run(async {
+        let server = server();
+        for mode in [Mode::Exclusive, Mode::Shared, Mode::Permits { n: 1, of: 1 }] {
+            let proxy = Proxy::before(server.port());
+            let (a, b, late) = (
+                Client::at(&server.url()).await,
+                Client::at(&server.url()).await,
+                Client::at(&through(&proxy)).await,
+            );
+            let (held, other) = (a.exclusive("k"), a.exclusive("other"));
+            a.takes(&held).await;
+            a.takes(&other).await;
+            // From now on its process is heard, so that whoever joins with its next request is to be told.
+            let heard = late.exclusive("other");
+            late.waits(&heard).await;
+            let warm = late.claim("warm", mode); // and its statement is prepared
+            late.takes(&warm).await;
+            late.releases(&warm).await;
+            let waiter = lasting(late.claim("k", mode), Duration::from_secs(5));
+            proxy.plan(Plan {
+                drop_replies: true,
+                ..Plan::default()
+            });
+            assert!(is_unavailable(&late.ask(&waiter).await));
+            proxy.plan(Plan::default());
+            late.goes_on_waiting(&heard).await; // over a new connection
+            let told = server.ask("SELECT listens FROM monban.claim WHERE key = 'k'");
+            assert_eq!(told.unwrap(), "t", "{mode:?}");
+            proxy.plan(Plan {
+                keep_replies: true,
+                ..Plan::default()
+            });
+            a.releases(&held).await; // and hands over to the waiter
+            let next = b.exclusive("k");
+            b.comes_in(&next).await; // when that has expired
+            let asked = async {
+                pause(150).await;
+                proxy.plan(Plan::default());
+            };
+            let (first, ()) = tokio::join!(late.ask(&waiter), asked);
+            let mut busy = vec![first];
+            for _ in 0..3 {
+                busy.push(late.ask(&waiter).await);
+            }
+            for answer in &busy {
+                let granted = matches!(answer, Ok(Attempt::Granted(_)));
+                assert!(!granted, "{mode:?}: {busy:?}");
+            }
+            assert_eq!(b.keeps(&next).await, Renewal::Kept);
+            b.is_rid_of(&next).await;
+            a.is_rid_of(&other).await;
+            late.is_rid_of(&heard).await;
+            late.is_rid_of(&waiter).await;
+            nothing_is_left(&server, "").await;
+        }
     });
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use monban::contract::Attempt;
+use monban::contract::{Attempt, Renewal};
 use monban::data::{ClaimId, EntryId, Mode};
+use monban::stores::postgres::PostgresStore;
 use monban::{Fence, Locks};
 use tokio_postgres::Client as Session;
 
@@ -87,6 +88,47 @@ fn each_holder_of_permits_has_its_own_fence() {
             client.releases(&claim).await;
         }
         nothing_is_left(shared(), "pool").await;
+    });
+}
+
+/// A share has no fence of its own, and ends the worth of an earlier one all the same: who reads must not see a late write.
+#[test]
+fn a_share_that_was_granted_since_refuses_the_fence_of_whoever_had_the_key_before() {
+    run(async {
+        let client = Client::at(&shared().url()).await;
+        let user = session(&shared().url()).await;
+        let late = client.exclusive("read");
+        let old = client.fence(&late).await;
+        user.batch_execute("BEGIN").await.unwrap();
+        check(&user, "read", old).await.unwrap();
+        take_away(&client, "read", late.id).await;
+        let reader = client.claim("read", Mode::Shared);
+        let asked = client.ask(&reader).await;
+        assert!(!matches!(asked, Ok(Attempt::Granted(_))), "{asked:?}");
+        user.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(client.comes_in(&reader).await.fence, None);
+        let second = client.claim("read", Mode::Shared);
+        client.comes_in(&second).await;
+        assert_eq!(client.renews(&reader).await, Renewal::Kept);
+        check(&user, "read", old).await.unwrap_err();
+        for share in [&reader, &second] {
+            client.releases(share).await;
+            check(&user, "read", old).await.unwrap_err();
+        }
+        let next = client.exclusive("read");
+        // The check that was refused may hold its row until its transaction has ended.
+        let new = client.comes_in(&next).await.fence.unwrap();
+        assert!(new > old);
+        check(&user, "read", new).await.unwrap();
+        client.releases(&next).await;
+
+        // And of a key that nobody ever had but readers.
+        let first = client.claim("readers", Mode::Shared);
+        client.takes(&first).await;
+        let above = "SELECT fence > floor FROM monban.head, monban.epoch WHERE key = 'readers'";
+        assert_eq!(shared().ask(above).unwrap(), "t");
+        client.releases(&first).await;
+        nothing_is_left(shared(), "read").await;
     });
 }
 
@@ -256,12 +298,42 @@ fn a_role_that_may_check_fences_can_do_nothing_else_to_locks() {
         let fence = client.fence(&held).await;
         server.ask("CREATE ROLE writer LOGIN").unwrap();
         let user = session(&server.url_of("writer", None)).await;
-        // As the functions of a database are by default: everybody may call this one.
+        // It bars grants for as long as its transaction is open, so it is not everybody's.
+        let code = |refused: String| refused.split(':').next().map(str::to_owned);
+        let refused = check(&user, "k", fence).await.unwrap_err();
+        assert_eq!(code(refused).as_deref(), Some("42501"));
+        server
+            .ask("GRANT USAGE ON SCHEMA monban TO writer")
+            .unwrap();
+        for function in ["monban_fence_check", "monban.fence_check"] {
+            for key in ["'k'", "'k'::bytea"] {
+                let called = format!("SELECT {function}({key}, {fence})");
+                let refused = user.batch_execute(&called).await.unwrap_err();
+                assert_eq!(refused.code().unwrap().code(), "42501", "{called}");
+            }
+        }
+        let grant = "GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO writer";
+        assert!(PostgresStore::SCHEMA.contains(&grant.replace("writer", "app")));
+        server.ask(grant).unwrap();
         check(&user, "k", fence).await.unwrap();
+        let qualified = format!("SELECT monban.fence_check('k', {fence})");
+        user.batch_execute(&qualified).await.unwrap();
+        // What an administrator has granted stays when the functions are made again.
+        let again = "GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO PUBLIC";
+        server.ask(again).unwrap();
+        let (by_default, granted) = (
+            "REVOKE EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) FROM PUBLIC",
+            "SELECT has_function_privilege('public', 'monban.fence_check(bytea, bigint)', 'EXECUTE')",
+        );
+        server.ask(PostgresStore::SCHEMA).unwrap();
+        assert_eq!(server.ask(granted).unwrap(), "t");
+        server.ask(by_default).unwrap();
         for forbidden in [
             "DELETE FROM monban.head",
             "SELECT * FROM monban.claim",
             "SELECT monban.sweep(10)",
+            "SELECT monban.prepare(10)",
+            "SELECT monban.evict('k', 'k')",
         ] {
             let refused = user.batch_execute(forbidden).await.unwrap_err();
             let code = refused.code().unwrap().code().to_owned();

@@ -79,6 +79,28 @@ fn what_is_kept_of_ten_thousand_keys_that_were_taken_once_is_removed() {
     });
 }
 
+/// Where nothing uses locks but commands that end at once, each with a key that nobody uses again.
+#[test]
+fn short_lives_sweep_too() {
+    run(async {
+        let server = server();
+        let first = Client::at(&server.url()).await;
+        takes_once(&first, 0..900, Mode::Exclusive).await;
+        drop(first);
+        let start = Instant::now();
+        while rows(&server)[0] > 100 {
+            // As if minutes had passed.
+            server.ask("UPDATE monban.epoch SET swept = 0, until = 0, floor = greatest(floor, monban.now() - 1000)").unwrap();
+            let short = Client::at(&server.url()).await;
+            let claim = short.exclusive("short");
+            short.takes(&claim).await;
+            short.releases(&claim).await;
+            drop(short);
+            assert!(start.elapsed() < SOON, "{:?}", rows(&server));
+        }
+    });
+}
+
 /// Text that ends strings and statements, bytes that are no text, and the longest keys.
 #[test]
 fn a_key_is_bytes_and_nothing_else() {

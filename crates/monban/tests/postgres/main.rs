@@ -15,8 +15,10 @@ mod cuts;
 mod failover;
 mod faults;
 mod fencing;
+mod lasting;
 mod line;
 mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod roles;
+mod versions;

@@ -17,7 +17,7 @@ use crate::rule::backoff::Jitter;
 /// The claims that go into one statement.
 const MOST: usize = 1_000;
 /// The pause before a locked row is asked for again.
-const LOCKED: Duration = Duration::from_millis(2);
+pub(super) const LOCKED: Duration = Duration::from_millis(2);
 
 /// What a function answers for one claim: see `monban.answer`.
 #[derive(Clone, Debug)]
@@ -104,6 +104,7 @@ impl Call<'_> {
             Ok(answers) => answers.into_iter().map(|one| one.map(Ok)).collect(),
             // Only one of them may be why.
             Err(Failure::Said(_)) if part.len() > 1 => part.iter().map(|_| None).collect(),
+            Err(Failure::Said(error)) if faults::is_in_the_way(&error) => vec![None],
             Err(Failure::Said(error)) => vec![Some(Err(faults::of(error, &self.link.name)))],
             Err(Failure::Other(error)) => part.iter().map(|_| Some(Err(error.clone()))).collect(),
         };
@@ -154,6 +155,7 @@ impl Call<'_> {
             let values: [Value<'_>; 1] = [&longest];
             let prepared = self.link.raw(&sql::PREPARE, &values, self.within).await;
             self.link.noticing(prepared)?.map_err(Failure::Said)?;
+            self.hub.has_raised();
         }
         Err(Failure::Other(faults::garbled(&self.link.name)))
     }

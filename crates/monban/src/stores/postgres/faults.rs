@@ -87,7 +87,10 @@ pub(super) fn is_said(error: &tokio_postgres::Error) -> bool {
 
 /// Whether monban's schema, or a part of it, is not there.
 pub(super) fn is_without_schema(error: &tokio_postgres::Error) -> bool {
-    matches!(error.code().map(SqlState::code), Some("42P01" | "3F000"))
+    matches!(
+        error.code().map(SqlState::code),
+        Some("42P01" | "42883" | "3F000")
+    )
 }
 
 pub(super) fn standby(server: &str) -> String {

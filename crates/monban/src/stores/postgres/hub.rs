@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::link::{Link, OnNotice, Session};
 use super::server::Time;
 use super::watches::Watches;
-use super::{faults, sql};
+use super::{faults, schema, sql};
 use crate::data::{Error, Result};
 use crate::rule::Clock;
 use crate::rule::backoff::{self, Jitter};
@@ -20,6 +20,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(30);
 /// How many keys are swept in one go.
 const SWEPT: i32 = 2_000;
+/// How many by one who has just raised the reserve, which happens every few seconds at most in a whole database: some
+/// milliseconds of the server's, for those whose process ends before it would sweep.
+const SHARE: i32 = 500;
 /// How long nobody has waited before a process stops listening.
 const QUIET: Duration = Duration::from_secs(5);
 /// How long to wait for the end of a session that was told to end.
@@ -31,6 +34,7 @@ pub(super) struct Hub {
     pub(super) watches: Arc<Watches>,
     pub(super) clock: Clock,
     state: watch::Sender<State>,
+    raised: Notify,
 }
 
 #[derive(Clone)]
@@ -47,13 +51,14 @@ impl Hub {
             watches: Arc::default(),
             clock: Clock::system(),
             state: watch::Sender::new(down),
+            raised: Notify::new(),
         }
     }
 
     /// Connects for the first time, and makes the schema unless it is there.
     pub(super) async fn open(&self) -> Result<Arc<Link>> {
         let link = Arc::new(self.connect(Time::First).await?);
-        self.look(&link).await?;
+        schema::look(&link, self.address.timeout).await?;
         self.state.send_replace(State::Up(Arc::clone(&link)));
         Ok(link)
     }
@@ -68,39 +73,10 @@ impl Hub {
         Link::open(&self.address, &notice, time).await
     }
 
-    /// Looks for the schema, makes it if there is none, and refuses one of a later version.
-    async fn look(&self, link: &Link) -> Result<()> {
-        let rows = match link
-            .raw(&sql::READ_FORMAT, &[], self.address.timeout)
-            .await?
-        {
-            Ok(rows) => rows,
-            Err(error) if faults::is_without_schema(&error) => return self.apply(link).await,
-            Err(error) => return Err(faults::of(error, &link.name)),
-        };
-        match rows.first().and_then(|row| row.try_get::<_, i32>(0).ok()) {
-            Some(sql::FORMAT) => Ok(()),
-            Some(later) if later > sql::FORMAT => Err(Error::unsupported(
-                faults::STORE,
-                format!(
-                    "the schema at {} is of format {later}, made by a later monban; this one knows {}",
-                    link.name,
-                    sql::FORMAT
-                ),
-            )),
-            _ => self.apply(link).await,
-        }
-    }
-
-    /// Makes the schema, or brings it up to date.
-    pub(super) async fn apply(&self, link: &Link) -> Result<()> {
-        link.simple(&[sql::LOCK_SCHEMA, sql::SCHEMA].concat()).await
-    }
-
-    /// As [`apply`](Self::apply), over a connection for it alone.
+    /// Makes the schema, or brings it up to date, over a connection for it alone.
     pub(super) async fn apply_schema(&self) -> Result<()> {
         let link = self.connect(Time::First).await?;
-        self.apply(&link).await
+        schema::make(&link, self.address.timeout).await
     }
 
     /// The connection; waits a moment for a new one if it was lost.
@@ -150,7 +126,7 @@ impl Hub {
     /// that cannot be done, and a claim that nobody wants may stay for one TTL.
     async fn reconnect(&self, old: Option<Session>) -> Result<Link> {
         let link = self.connect(Time::Again).await?;
-        self.look(&link).await?;
+        schema::look(&link, self.address.timeout).await?;
         if let Some(old) = old {
             let started = self.clock.now();
             loop {
@@ -174,8 +150,28 @@ impl Hub {
         Ok(link)
     }
 
+    /// The reserve was raised: by whom that happens a share of the sweeping is done too. Whoever is to be granted a key goes
+    /// first: this only wakes another task.
+    pub(super) fn has_raised(&self) {
+        self.raised.notify_one();
+    }
+
     /// Removes what is left of keys that nobody uses, and stops listening for nobody; for ever.
     pub(super) async fn look_after(self: Arc<Self>) {
+        tokio::join!(self.tidy_up(), self.do_its_share());
+    }
+
+    async fn do_its_share(&self) {
+        loop {
+            self.raised.notified().await;
+            if let Ok(link) = self.link().await {
+                let asked = link.call(&sql::SWEEP, &[&SHARE], self.address.timeout);
+                let _ = asked.await; // as below
+            }
+        }
+    }
+
+    async fn tidy_up(&self) {
         let mut jitter = Jitter::new();
         let first = jitter.up_to(QUIET);
         let mut until_sweep = QUIET;

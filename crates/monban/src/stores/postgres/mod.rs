@@ -6,8 +6,9 @@
 //!
 //! What is kept, and why in tables that are not logged, stands in `sql/tables.sql`. In short: `monban.head` has a row for each
 //! key in use, `monban.claim` one for each claim that waits, shares or counts. After a crash of the server, or on a standby
-//! that was promoted, they are empty: every lease is lost, its holder hears so at its next renewal, and nothing is granted
-//! before the last of them would have ended. That instant, and a bound that no fence has passed, are in a logged table.
+//! that was promoted, they are empty: every lease with a TTL of up to a minute is lost, its holder hears so at its next renewal,
+//! and nothing is granted before the last of them would have ended. That instant, and a bound that no fence has passed, are
+//! in a logged table, and so are leases with a longer TTL.
 //!
 //! # Versions
 //!
@@ -24,6 +25,18 @@
 //! GRANT USAGE ON SCHEMA monban TO app;
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app;
 //! ```
+//!
+//! and one that checks fences, whether it locks or not, the first of these and
+//!
+//! ```text
+//! GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO app;
+//! ```
+//!
+//! # Versions
+//!
+//! The tables have a format, and the functions of a format have versions. Whoever opens a database with functions of an earlier
+//! version replaces them, if the role may, and else works with those; later ones are left alone. So two versions of monban
+//! can share a database while one takes the place of the other.
 
 mod address;
 mod attempt;
@@ -34,6 +47,7 @@ mod keep;
 mod link;
 mod names;
 mod passwords;
+mod schema;
 mod server;
 mod show;
 mod sql;
@@ -95,7 +109,7 @@ impl PostgresStore {
         store: "postgres",
         exclusion: Exclusion::SinglePrimary,
         order: Order::Fifo,
-        liveness: Liveness::Ttl,
+        liveness: Liveness::TtlAndReserve,
         fencing: Fencing::WhileDataLives,
         permits: true,
         linger: true,

@@ -1,12 +1,16 @@
 //! Showing what is there, and freeing it by hand.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 
+use super::call::LOCKED;
 use super::hub::Hub;
-use super::link::Value;
+use super::link::{Link, Value};
 use super::{faults, names, sql};
 use crate::contract::Release;
 use crate::data::{ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing};
+use crate::rule::backoff::Jitter;
 
 pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
     let link = hub.link().await?;
@@ -60,17 +64,33 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
         return Ok(Release::Gone); // there is nobody here but monban
     };
     let link = hub.link().await?;
-    let key = entry.key.as_bytes();
     let id = id.to_bytes();
-    let values: [Value<'_>; 2] = [&key, &&id[..]];
-    let rows = link.call(&sql::EVICT, &values, hub.address.timeout).await;
-    let rows = link
-        .noticing(rows)
-        .map_err(|error| error.of_key(&entry.key))?;
+    let rows = evict_from(hub, &link, entry.key.as_bytes(), &id).await;
+    let rows = rows.map_err(|error| error.of_key(&entry.key))?;
     match rows.first().and_then(|row| row.try_get::<_, i8>(0).ok()) {
         Some(what) if what.cast_unsigned() == b'd' => Ok(Release::Done),
         Some(_) => Ok(Release::Gone),
         None => Err(faults::garbled(&link.name)),
+    }
+}
+
+/// Asks until the row is free, or the time is over that an answer may take.
+async fn evict_from(hub: &Hub, link: &Arc<Link>, key: &[u8], id: &[u8]) -> Result<Vec<Row>> {
+    let started = hub.clock.now();
+    let mut jitter = Jitter::new();
+    let values: [Value<'_>; 2] = [&key, &id];
+    loop {
+        let asked = link.raw(&sql::EVICT, &values, hub.address.timeout).await;
+        match link.noticing(asked)? {
+            Ok(rows) => return Ok(rows),
+            Err(error) if faults::is_in_the_way(&error) => {}
+            Err(error) => return Err(faults::of(error, &link.name)),
+        }
+        let waited = hub.clock.now().since(started);
+        if waited >= hub.address.timeout {
+            return Err(faults::locked(&link.name, waited));
+        }
+        tokio::time::sleep(jitter.up_to(LOCKED)).await;
     }
 }
 

@@ -79,7 +79,22 @@ verb!(
     [BYTEA, BYTEA]
 );
 verb!(SWEEP, SELDOM, "SELECT monban.sweep($1)", [INT4]);
-verb!(READ_FORMAT, SELDOM, "SELECT format FROM monban.reserve", []);
+
+// What is there of the schema, and whether this role may replace it. It fails if there is none, or not all of it.
+verb!(
+    READ_VERSIONS,
+    SELDOM,
+    "SELECT format, monban.version(), (SELECT pg_has_role(proowner, 'USAGE') FROM pg_proc \
+     WHERE oid = 'monban.version()'::regprocedure) FROM monban.reserve",
+    []
+);
+// Whether that would not fail.
+verb!(
+    IS_MADE,
+    SELDOM,
+    "SELECT to_regclass('monban.reserve') IS NOT NULL AND to_regprocedure('monban.version()') IS NOT NULL",
+    []
+);
 verb!(PING, SELDOM, "SELECT 1", []);
 
 verb!(
@@ -107,28 +122,74 @@ pub(super) const SESSION: &str = "SET default_transaction_isolation = 'read comm
     SET client_min_messages = warning; SET jit = off; SET plan_cache_mode = force_generic_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
-/// Makes the schema, as one transaction; who comes second waits, as long as for any answer, and finds it made.
-pub(super) const LOCK_SCHEMA: &str = "SELECT set_config('lock_timeout', '0', true); \
-    SELECT pg_advisory_xact_lock(7881702167011291749);\n";
+/// Begins the transaction that makes the schema: who comes second waits, and looks again (the lock is that of `tables.sql`).
+pub(super) const BEGIN_SCHEMA: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+    SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true); \
+    SELECT pg_advisory_xact_lock(7881702167011291749)";
+
+macro_rules! schema {
+    ($before:expr, $after:expr) => {
+        concat!(
+            $before,
+            include_str!("sql/tables.sql"),
+            "\n",
+            include_str!("sql/line.sql"),
+            "\n",
+            include_str!("sql/attempt.sql"),
+            "\n",
+            include_str!("sql/keep.sql"),
+            "\n",
+            include_str!("sql/show.sql"),
+            "\n",
+            include_str!("sql/fence.sql"),
+            "\n",
+            include_str!("sql/upkeep.sql"),
+            "\n",
+            include_str!("sql/grants.sql"),
+            $after
+        )
+    };
+}
+
+/// What makes the schema inside a transaction, or brings it up to date.
+pub(super) const SCHEMA_BODY: &str = schema!("", "");
 
 /// What `monban schema` prints.
-pub(super) const SCHEMA: &str = concat!(
-    include_str!("sql/tables.sql"),
-    "\n",
-    include_str!("sql/line.sql"),
-    "\n",
-    include_str!("sql/attempt.sql"),
-    "\n",
-    include_str!("sql/keep.sql"),
-    "\n",
-    include_str!("sql/show.sql"),
-    "\n",
-    include_str!("sql/fence.sql"),
-    "\n",
-    include_str!("sql/upkeep.sql"),
-    "\n",
-    include_str!("sql/grants.sql"),
-);
+pub(super) const SCHEMA: &str = schema!("BEGIN;\n\n", "\nCOMMIT;\n");
 
-/// The version of what the schema keeps.
+/// The version of what the tables keep. Programs of one format share a database; those of an earlier one refuse it.
 pub(super) const FORMAT: i32 = 1;
+
+/// The version of the functions: the number in `sql/grants.sql` and `sql/tables.sql`. A program replaces those of an earlier
+/// version, if it may, and leaves later ones alone. So within a format a function that a program calls keeps its parameters
+/// and what its answers mean; one that needs others has another name.
+pub(super) const FUNCTIONS: i32 = 1;
+
+/// The earliest version whose functions do all that this program asks for, though it would replace them.
+pub(super) const SUFFICES: i32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// Functions that change without a new version would not be replaced in the databases that have the old ones.
+    #[test]
+    fn functions_that_change_have_a_new_version() {
+        const FINGERPRINT: &str = "d63729016e42292e";
+        let said = format!("monban.version() > {FUNCTIONS} THEN");
+        assert!(SCHEMA.contains(&said), "tables.sql");
+        let said = format!("IMMUTABLE AS $$ SELECT {FUNCTIONS} $$;");
+        assert!(SCHEMA.contains(&said), "grants.sql");
+        let digest = Sha256::digest(SCHEMA_BODY.as_bytes());
+        let digest: String = digest[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            digest, FINGERPRINT,
+            "the schema has changed: raise its version (unless that is not released yet), and write the new fingerprint here"
+        );
+    }
+}

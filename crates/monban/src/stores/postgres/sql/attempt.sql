@@ -14,13 +14,13 @@ DECLARE
   e monban.epoch;
   a monban.answer;
   moment bigint := monban.now();
-  last bigint := moment + (SELECT max(t) FROM unnest(ttls) AS t);
+  bound CONSTANT bigint := 60000000; -- what holds for longer is logged: see `prepare`
   count integer := cardinality(keys);
   done boolean[];
   i integer;
 BEGIN
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR last > e.until THEN
+  IF NOT FOUND OR moment + least((SELECT max(t) FROM unnest(ttls) AS t), bound) > e.until THEN
     FOR i IN 1..count LOOP
       a.at := i;
       a.what := 'e';
@@ -32,14 +32,15 @@ BEGIN
     FOR a.at, a.fence IN
       WITH asked AS MATERIALIZED (
         SELECT * FROM unnest(keys, ids, ttls, claimants) WITH ORDINALITY AS u(key, id, ttl, claimant, at)
+        WHERE moment + ttl <= e.until
       ), free AS MATERIALIZED (
         SELECT h.ctid AS spot, greatest(h.fence + 1, moment, e.floor + 1) AS next, u.*
         FROM asked AS u, LATERAL (
           SELECT h.ctid, h.fence FROM monban.head AS h WHERE h.key = u.key AND NOT h.crowd
             AND (h.holder IS NULL OR h.expires <= moment) FOR UPDATE SKIP LOCKED) AS h
       )
-      UPDATE monban.head AS h SET fence = f.next, since = moment, expires = moment + f.ttl, lingers = false, holder = f.id,
-        claimant = f.claimant
+      UPDATE monban.head AS h SET fence = f.next, since = moment, expires = moment + f.ttl, lingers = false, logged = false,
+        holder = f.id, claimant = f.claimant
       FROM free AS f WHERE h.ctid = f.spot AND f.next <= e.ceiling
       RETURNING f.at, h.fence
     LOOP
@@ -77,8 +78,8 @@ BEGIN
     IF NOT r.crowd AND (r.holder IS NULL OR r.expires <= moment) THEN
       next := greatest(r.fence + 1, moment, r.floor + 1);
       IF next <= r.ceiling THEN
-        UPDATE monban.head AS h SET fence = next, since = moment, expires = moment + ttl, lingers = false, holder = mine,
-          claimant = who WHERE h.ctid = r.spot;
+        UPDATE monban.head AS h SET fence = next, since = moment, expires = moment + ttl, lingers = false, logged = false,
+          holder = mine, claimant = who WHERE h.ctid = r.spot;
         RETURN 'g:' || next;
       END IF;
     ELSIF r.holder <> mine AND r.expires > moment THEN
@@ -101,7 +102,7 @@ BEGIN
     END IF;
   END IF;
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR moment + ttl > e.until THEN
+  IF NOT FOUND OR moment + least(ttl, 60000000) > e.until THEN -- as in `attempt`
     RETURN 'e';
   END IF;
   RETURN monban.said(monban.ask(k, mine, 0, 0, moment, ttl, queue, who, hears, true, e));
@@ -121,6 +122,7 @@ DECLARE
   waits bigint;
   fits boolean;
   able boolean;
+  lasts boolean := moment + ttl > e.until;
 BEGIN
   IF patient THEN
     PERFORM set_config('lock_timeout', '50ms', true);
@@ -140,9 +142,12 @@ BEGIN
     -- Of a new key: mostly it is granted at once.
     there := greatest(moment, e.floor + 1);
     IF capacity = 0 AND moment >= e.opens AND there <= e.ceiling THEN
-      INSERT INTO monban.head (key, fence, since, expires, holder, claimant) VALUES (k, there, moment, moment + ttl, mine, who)
-        ON CONFLICT DO NOTHING;
+      INSERT INTO monban.head (key, fence, since, expires, logged, holder, claimant)
+        VALUES (k, there, moment, moment + ttl, lasts, mine, who) ON CONFLICT DO NOTHING;
       IF FOUND THEN
+        IF lasts THEN
+          PERFORM monban.note(k, mine, 0, 0, there, NULL, moment, moment + ttl, who);
+        END IF;
         a.what := 'g';
         a.fence := there;
         RETURN a;
@@ -163,7 +168,10 @@ BEGIN
       RETURN a;
     END IF;
     IF NOT h.lingers THEN
-      UPDATE monban.head SET expires = moment + ttl WHERE key = k;
+      UPDATE monban.head SET expires = moment + ttl, logged = logged OR lasts WHERE key = k;
+      IF lasts THEN
+        PERFORM monban.note(k, mine, 0, 0, h.fence, NULL, h.since, moment + ttl, h.claimant);
+      END IF;
       a.what := 'g';
       a.fence := h.fence;
       RETURN a;
@@ -184,7 +192,11 @@ BEGIN
       a.what := 'm';
       RETURN a;
     END IF;
-    UPDATE monban.claim SET expires = moment + ttl, listens = hears WHERE key = k AND place = c.place;
+    UPDATE monban.claim SET expires = moment + ttl, listens = hears, logged = logged OR held AND lasts
+      WHERE key = k AND place = c.place;
+    IF c.held AND lasts THEN
+      PERFORM monban.note(k, mine, c.takes, c.slots, c.fence, c.seat, c.since, moment + ttl, c.claimant);
+    END IF;
   ELSE
     fits := h.holder IS NULL;
     IF h.crowd THEN

@@ -1,14 +1,15 @@
--- Checks a fence inside the caller's own transaction: `SELECT monban_fence_check('account:1', 42)`.
+-- Checks a fence inside the caller's own transaction: `SELECT monban.fence_check('account:1', 42)`.
 --
--- Fails with SQLSTATE MB001 unless this fence is that of the last grant of the key (or of a claim that holds permits), and bars
--- further grants until the transaction has ended: who waits goes on waiting, renewal and release are not held up. So nothing
--- that a later holder did is ever overwritten by this transaction, whatever became of the lease meanwhile.
+-- Fails with SQLSTATE MB001 unless this fence is that of the last grant of the key, shares included (or of a claim that holds
+-- permits), and bars further grants until the transaction has ended: who waits goes on waiting, renewal and release are not
+-- held up. So nothing that a later holder did, or a later reader saw, is ever overwritten by this transaction, whatever
+-- became of the lease meanwhile.
 --
 -- Why it is enough. Every grant locks the head row FOR UPDATE and raises its fence there; the check locks it FOR KEY SHARE
 -- and reads the fence of the locked version, whatever the isolation level: under REPEATABLE READ a head that has changed
 -- since the snapshot is an error 40001, and the transaction is to be repeated. A head that was removed as idle, or lost in a
 -- crash, is an error too: then nothing is known of later grants.
-CREATE OR REPLACE FUNCTION monban_fence_check(key bytea, fence bigint) RETURNS void
+CREATE OR REPLACE FUNCTION monban.fence_check(key bytea, fence bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -23,5 +24,23 @@ BEGIN
   END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION monban_fence_check(key text, fence bigint) RETURNS void LANGUAGE sql AS
-$$ SELECT monban_fence_check(pg_catalog.convert_to($1, 'UTF8'), $2) $$;
+CREATE OR REPLACE FUNCTION monban.fence_check(key text, fence bigint) RETURNS void LANGUAGE sql AS
+$$ SELECT monban.fence_check(pg_catalog.convert_to($1, 'UTF8'), $2) $$;
+
+-- It bars grants, so it is not everybody's, as functions are when they are made. Once: what an administrator grants stays.
+DO $$ BEGIN
+  IF (SELECT proacl IS NULL FROM pg_catalog.pg_proc WHERE oid = 'monban.fence_check(bytea, bigint)'::pg_catalog.regprocedure) THEN
+    REVOKE EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) FROM PUBLIC;
+  END IF;
+END $$;
+
+-- The same by a name that needs no schema before it, where there is a schema `public` and whoever runs this may add to it. It runs
+-- as its caller, who needs the right to the other one.
+DO $$ BEGIN
+  CREATE OR REPLACE FUNCTION public.monban_fence_check(key bytea, fence bigint) RETURNS void LANGUAGE sql AS
+    'SELECT monban.fence_check($1, $2)';
+  CREATE OR REPLACE FUNCTION public.monban_fence_check(key text, fence bigint) RETURNS void LANGUAGE sql AS
+    'SELECT monban.fence_check($1, $2)';
+EXCEPTION WHEN insufficient_privilege OR invalid_schema_name THEN
+  RAISE NOTICE 'there is no monban_fence_check outside the schema monban: write monban.fence_check';
+END $$;

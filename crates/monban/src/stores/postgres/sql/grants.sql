@@ -1,6 +1,11 @@
+-- The last of all, so that functions that are not complete have no version.
+CREATE OR REPLACE FUNCTION monban.version() RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT 1 $$;
+
 -- What a role needs that locks; it need not own any of this. `app` stands for it:
 --
 --   GRANT USAGE ON SCHEMA monban TO app;
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app;
 --
--- A role that only checks fences needs neither: EXECUTE on monban_fence_check is everybody's.
+-- What a role needs that checks fences, whether it locks or not: the first of these, and
+--
+--   GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO app;

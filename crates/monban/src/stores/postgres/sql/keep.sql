@@ -10,12 +10,12 @@ DECLARE
   e monban.epoch;
   a monban.answer;
   moment bigint := monban.now();
-  last bigint := moment + (SELECT max(t) FROM unnest(ttls) AS t);
+  bound CONSTANT bigint := 60000000; -- as in `attempt`
   done boolean[];
   i integer;
 BEGIN
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR last > e.until THEN
+  IF NOT FOUND OR moment + least((SELECT max(t) FROM unnest(ttls) AS t), bound) > e.until THEN
     FOR i IN 1..cardinality(keys) LOOP
       a.at := i;
       a.what := 'e';
@@ -28,6 +28,7 @@ BEGIN
     FOR a.at IN
       WITH asked AS MATERIALIZED (
         SELECT * FROM unnest(keys, ids, fences, ttls) WITH ORDINALITY AS u(key, id, fence, ttl, at)
+        WHERE moment + ttl <= e.until
       ), ours AS MATERIALIZED (
         SELECT h.ctid AS spot, u.* FROM asked AS u, LATERAL (
           SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND h.fence = u.fence
@@ -41,7 +42,7 @@ BEGIN
   END IF;
   FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
     a.at := i;
-    a.what := monban.keep(keys[i], ids[i], fences[i], moment, ttls[i], patient);
+    a.what := monban.keep(keys[i], ids[i], fences[i], moment, ttls[i], e.until, patient);
     RETURN NEXT a;
   END LOOP;
 END $$;
@@ -62,23 +63,40 @@ BEGIN
   RETURN CASE WHEN NOT FOUND THEN false END;
 END $$;
 
-CREATE OR REPLACE FUNCTION monban.keep(k bytea, mine bytea, by bigint, moment bigint, ttl bigint, patient boolean)
-RETURNS "char" LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION monban.keep(
+  k bytea, mine bytea, by bigint, moment bigint, ttl bigint, covered bigint, patient boolean
+) RETURNS "char" LANGUAGE plpgsql AS $$
 DECLARE
   there boolean := monban.grip(k, patient);
+  lasts boolean := moment + ttl > covered;
+  h monban.head;
+  c monban.claim;
 BEGIN
   IF NOT there THEN
     RETURN 'n';
   ELSIF there IS NULL THEN
     RETURN 'x';
   END IF;
-  UPDATE monban.head SET expires = moment + ttl
-    WHERE key = k AND holder = mine AND fence = by AND NOT lingers AND expires > moment;
-  IF NOT FOUND THEN
-    UPDATE monban.claim SET expires = moment + ttl WHERE key = k AND id = mine AND held AND fence IS NOT DISTINCT FROM by
-      AND expires > moment AND place >= (SELECT low FROM monban.head WHERE key = k);
+  UPDATE monban.head SET expires = moment + ttl, logged = logged OR lasts
+    WHERE key = k AND holder = mine AND fence = by AND NOT lingers AND expires > moment
+    RETURNING fence, since, claimant INTO h.fence, h.since, h.claimant;
+  IF FOUND THEN
+    IF lasts THEN
+      PERFORM monban.note(k, mine, 0, 0, h.fence, NULL, h.since, moment + ttl, h.claimant);
+    END IF;
+    RETURN 'k';
   END IF;
-  RETURN CASE WHEN FOUND THEN 'k' ELSE 'n' END;
+  UPDATE monban.claim SET expires = moment + ttl, logged = logged OR lasts
+    WHERE key = k AND id = mine AND held AND fence IS NOT DISTINCT FROM by
+      AND expires > moment AND place >= (SELECT low FROM monban.head WHERE key = k)
+    RETURNING takes, slots, fence, seat, since, claimant INTO c.takes, c.slots, c.fence, c.seat, c.since, c.claimant;
+  IF FOUND THEN
+    IF lasts THEN
+      PERFORM monban.note(k, mine, c.takes, c.slots, c.fence, c.seat, c.since, moment + ttl, c.claimant);
+    END IF;
+    RETURN 'k';
+  END IF;
+  RETURN 'n';
 END $$;
 
 -- Leaves lines, waiting or holding; or keeps the place for `lingers` with no owner, unless that is null.
@@ -99,7 +117,7 @@ BEGIN
       ), ours AS MATERIALIZED (
         SELECT h.ctid AS spot, u.* FROM asked AS u, LATERAL (
           SELECT h.ctid FROM monban.head AS h WHERE h.key = u.key AND h.holder = u.id AND NOT h.crowd
-            AND NOT h.lingers AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
+            AND NOT h.lingers AND NOT h.logged AND h.expires > moment FOR NO KEY UPDATE SKIP LOCKED) AS h
       )
       UPDATE monban.head AS h SET holder = NULL FROM ours AS o WHERE h.ctid = o.spot RETURNING o.at
     LOOP
@@ -123,7 +141,7 @@ DECLARE
   moment bigint := monban.now();
 BEGIN
   SELECT s.ctid AS spot, s.fence, s.low, s.crowd INTO h FROM monban.head AS s
-    WHERE s.key = k AND s.holder = mine AND NOT s.lingers AND s.expires > moment FOR UPDATE SKIP LOCKED;
+    WHERE s.key = k AND s.holder = mine AND NOT s.lingers AND NOT s.logged AND s.expires > moment FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
     IF NOT h.crowd THEN
       UPDATE monban.head AS s SET holder = NULL WHERE s.ctid = h.spot;
@@ -133,7 +151,7 @@ BEGIN
     WITH first AS (
       DELETE FROM monban.claim AS c USING monban.epoch AS e
         WHERE c.key = k AND c.place = (SELECT min(f.place) FROM monban.claim AS f WHERE f.key = k AND f.place >= h.low)
-          AND c.slots = 0 AND NOT c.held AND c.expires > moment AND moment >= e.opens
+          AND c.slots = 0 AND NOT c.held AND c.expires > moment AND c.expires <= e.until AND moment >= e.opens
           AND greatest(h.fence + 1, moment, e.floor + 1) <= e.ceiling
         RETURNING c.place, c.expires, c.listens, c.id, c.claimant, greatest(h.fence + 1, moment, e.floor + 1) AS fence
     )
@@ -155,6 +173,7 @@ RETURNS "char" LANGUAGE plpgsql AS $$
 DECLARE
   there boolean := monban.grip(k, patient);
   h monban.head;
+  c monban.claim;
 BEGIN
   IF NOT there THEN
     RETURN 'n';
@@ -163,6 +182,9 @@ BEGIN
   END IF;
   SELECT * INTO h FROM monban.head WHERE key = k;
   IF h.holder = mine AND h.expires > moment THEN
+    IF h.logged THEN
+      PERFORM monban.strike(k, mine);
+    END IF;
     IF h.lingers THEN
       RETURN 'd'; -- by an earlier release
     ELSIF lingering IS NOT NULL THEN
@@ -171,7 +193,7 @@ BEGIN
         VALUES (k, mine, h.fence, moment, moment + lingering, h.claimant)
         ON CONFLICT (key) DO UPDATE SET (id, fence, since, expires, claimant) =
           (excluded.id, excluded.fence, excluded.since, excluded.expires, excluded.claimant);
-      UPDATE monban.head SET lingers = true, since = moment, expires = moment + lingering WHERE key = k;
+      UPDATE monban.head SET lingers = true, logged = false, since = moment, expires = moment + lingering WHERE key = k;
       IF h.crowd THEN
         -- Whoever is the first to wait now knows another instant at which it may be free.
         PERFORM monban.tell('a', id, '') FROM
@@ -180,11 +202,14 @@ BEGIN
       END IF;
       RETURN 'd';
     END IF;
-    UPDATE monban.head SET holder = NULL WHERE key = k;
+    UPDATE monban.head SET holder = NULL, logged = false WHERE key = k;
   ELSE
     -- One whose turn came with the end of a holder that nobody has looked at is in line still.
-    DELETE FROM monban.claim WHERE key = k AND place >= h.low AND id = mine AND expires > moment;
+    DELETE FROM monban.claim WHERE key = k AND place >= h.low AND id = mine AND expires > moment RETURNING logged INTO c.logged;
     there := FOUND;
+    IF c.logged THEN
+      PERFORM monban.strike(k, mine);
+    END IF;
   END IF;
   PERFORM monban.settle(k, moment, NULL);
   RETURN CASE WHEN there THEN 'd' ELSE 'n' END;
@@ -200,7 +225,8 @@ BEGIN
     RETURN 'n';
   END IF;
   DELETE FROM monban.linger WHERE key = k AND id = whose;
-  UPDATE monban.head SET holder = NULL, lingers = false WHERE key = k AND holder = whose AND expires > moment;
+  PERFORM monban.strike(k, whose);
+  UPDATE monban.head SET holder = NULL, lingers = false, logged = false WHERE key = k AND holder = whose AND expires > moment;
   IF NOT FOUND THEN
     DELETE FROM monban.claim WHERE key = k AND id = whose AND expires > moment;
   END IF;

@@ -13,6 +13,28 @@ $$ SELECT pg_catalog.pg_notify('monban_' || pg_catalog.encode(pg_catalog.substr(
 CREATE OR REPLACE FUNCTION monban.said(a monban.answer) RETURNS text LANGUAGE sql STABLE AS
 $$ SELECT pg_catalog.concat(a.what, ':', a.fence, ':', a.seat, ':', a.ahead, ':', a.held, ':', a.free, ':', a.who) $$;
 
+-- Writes down a claim that holds beyond the reserve, or holds on: its lease must not be answered before that is on the disk.
+CREATE OR REPLACE FUNCTION monban.note(
+  k bytea, mine bytea, weight bigint, capacity bigint, by bigint, chair integer, began bigint, ends bigint, who text
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'on', true); -- as in `prepare`
+  INSERT INTO monban.lasting AS l (key, id, takes, slots, fence, seat, since, expires, claimant)
+    VALUES (k, mine, weight, capacity, by, chair, began, ends, who)
+    ON CONFLICT (key, id) DO UPDATE SET (takes, slots, fence, seat, since, expires, claimant) =
+      (excluded.takes, excluded.slots, excluded.fence, excluded.seat, excluded.since, excluded.expires, excluded.claimant);
+END $$;
+
+-- Strikes it out. That has to be on the disk too: one that was freed by hand and came back after a crash would be renewed
+-- beside whoever was granted the key since.
+CREATE OR REPLACE FUNCTION monban.strike(k bytea, mine bytea) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM monban.lasting WHERE key = k AND id = mine;
+  IF FOUND THEN
+    PERFORM set_config('synchronous_commit', 'on', true);
+  END IF;
+END $$;
+
 -- Lets time pass: the dead leave, and those whose turn it is are granted, and told unless they are the one who asks (`mine`).
 -- False if somebody's turn has come who may not be granted yet: a transaction that has checked a fence is still open,
 -- the epoch is not, or the fences in reserve are used up. Whoever is the first to wait is told to ask then, if nobody asks.
@@ -32,8 +54,9 @@ BEGIN
   IF h.holder IS NOT NULL AND h.expires <= moment THEN
     h.holder := NULL;
     h.lingers := false;
+    h.logged := false;
     IF NOT h.crowd THEN
-      UPDATE monban.head SET holder = NULL, lingers = false WHERE key = k;
+      UPDATE monban.head SET holder = NULL, lingers = false, logged = false WHERE key = k;
     END IF;
   END IF;
   IF NOT h.crowd THEN
@@ -61,36 +84,43 @@ BEGIN
         END IF;
         EXIT;
       END IF;
+      -- A share is given none, and uses one up all the same: then whoever had the key for himself before has the last no more.
+      h.fence := minted;
       chair := NULL;
-      IF c.slots = 4294967295 THEN
-        minted := NULL;
-      ELSE
-        h.fence := minted;
-      END IF;
       IF c.slots = 0 THEN
         DELETE FROM monban.claim WHERE key = k AND place = c.place;
         h.holder := c.id;
         h.since := moment;
         h.expires := c.expires;
         h.claimant := c.claimant;
+        h.logged := c.expires > e.until;
+        IF h.logged THEN
+          PERFORM monban.note(k, c.id, 0, 0, minted, NULL, moment, c.expires, c.claimant);
+        END IF;
       ELSE
-        IF minted IS NOT NULL THEN
+        c.fence := NULL;
+        IF c.slots <> 4294967295 THEN
+          c.fence := minted;
           -- The lowest seat that nobody has: 0, or one above a seat that is taken.
           SELECT min(free) INTO chair FROM (
             SELECT 0 AS free UNION ALL
             SELECT seat + 1 FROM monban.claim WHERE key = k AND place >= h.low AND seat IS NOT NULL) AS s
           WHERE NOT EXISTS (SELECT FROM monban.claim WHERE key = k AND place >= h.low AND seat = s.free);
         END IF;
-        UPDATE monban.claim SET held = true, fence = minted, seat = chair, since = moment WHERE key = k AND place = c.place;
+        UPDATE monban.claim SET held = true, fence = c.fence, seat = chair, since = moment, logged = c.expires > e.until
+          WHERE key = k AND place = c.place;
+        IF c.expires > e.until THEN
+          PERFORM monban.note(k, c.id, c.takes, c.slots, c.fence, chair, moment, c.expires, c.claimant);
+        END IF;
       END IF;
       IF c.listens AND c.id IS DISTINCT FROM mine THEN
-        PERFORM monban.tell('g', c.id, ':' || coalesce(minted, moment) || ':' || coalesce(chair, -1));
+        PERFORM monban.tell('g', c.id, ':' || minted || ':' || coalesce(chair, -1));
       END IF;
     END LOOP;
   END IF;
   SELECT min(place) INTO used FROM monban.claim WHERE key = k AND place >= h.low;
   UPDATE monban.head SET low = coalesce(used, place + 1), fence = h.fence, holder = h.holder, since = h.since, expires = h.expires, lingers = h.lingers,
-    claimant = h.claimant, crowd = used IS NOT NULL
+    logged = h.logged, claimant = h.claimant, crowd = used IS NOT NULL
   WHERE key = k;
   RETURN able;
 END $$;

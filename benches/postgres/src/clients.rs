@@ -8,15 +8,15 @@ use monban::{Lease, Locks, Options};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Outcome;
-use crate::floor::{Tables, Turns, Waiter};
+use crate::floor::{Floor, Turns, Waiter};
 
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Monban,
     Advisory,
-    /// What a hand-over costs at least, with these tables.
-    Floor(Tables),
+    /// What a hand-over costs at least.
+    Floor(Floor),
 }
 
 /// How clients of a kind are made, in one round.
@@ -61,21 +61,22 @@ impl Kind {
         match self {
             Self::Monban => "monban",
             Self::Advisory => "advisory lock",
-            Self::Floor(Tables::Line) => "floor: a row each, and NOTIFY",
-            Self::Floor(Tables::None) => "floor: NOTIFY alone",
+            Self::Floor(Floor::Bare) => "floor: NOTIFY alone",
+            Self::Floor(Floor::Row) => "floor: a row each, and NOTIFY",
+            Self::Floor(Floor::Thread) => "floor: the same, with a thread for each connection",
         }
     }
 
     /// Makes clients at this server.
     pub(crate) fn at(self, url: String) -> Maker {
-        let tables = match self {
-            Self::Floor(tables) => tables,
-            Self::Monban | Self::Advisory => Tables::None,
+        let floor = match self {
+            Self::Floor(floor) => floor,
+            Self::Monban | Self::Advisory => Floor::Bare, // unused
         };
         Maker {
             kind: self,
             url,
-            turns: Turns::new(tables),
+            turns: Turns::new(floor),
         }
     }
 }

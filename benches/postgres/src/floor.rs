@@ -8,25 +8,27 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
 use crate::Outcome;
 
-/// What the server has to do beside telling the next in line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tables {
+/// What there is beside telling the next in line; each has what the one before it has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Floor {
     /// Nothing.
-    None,
+    Bare,
     /// Whoever joins writes a row, whoever frees writes the fence into the row of the next: in one statement with the
     /// notification, found by the primary key, in a table that is not logged.
-    Line,
+    Row,
+    /// Each connection is driven by a thread of its own, so that no busy caller holds it up.
+    Thread,
 }
 
 /// Who has the key and who waits for it, for all clients of a round.
 #[derive(Clone)]
 pub(crate) struct Turns {
-    tables: Tables,
+    floor: Floor,
     state: Arc<Mutex<State>>,
 }
 
@@ -48,24 +50,22 @@ pub(crate) struct Waiter {
 }
 
 impl Turns {
-    pub(crate) fn new(tables: Tables) -> Self {
+    pub(crate) fn new(floor: Floor) -> Self {
         let state = Arc::default();
-        Self { tables, state }
+        Self { floor, state }
     }
 
     /// Another client.
     pub(crate) async fn connect(&self, url: &str) -> Outcome<Waiter> {
-        let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
         let (tell, told) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Some(Ok(message)) =
-                std::future::poll_fn(|context| connection.poll_message(context)).await
-            {
-                if let AsyncMessage::Notification(notice) = message {
-                    let _ = tell.send(notice.payload().to_owned());
-                }
+        let client = match self.floor {
+            Floor::Bare | Floor::Row => {
+                let (client, driver) = open(url, tell).await?;
+                tokio::spawn(driver);
+                client
             }
-        });
+            Floor::Thread => on_a_thread(url.to_owned(), tell).await?,
+        };
         let place = {
             let mut state = self.state.lock().expect("no panic");
             state.joined += 1;
@@ -73,9 +73,9 @@ impl Turns {
         };
         let channel = format!("floor_{place}");
         client.batch_execute(&format!("LISTEN {channel}")).await?;
-        let (join, tell) = match self.tables {
-            Tables::None => (None, "SELECT pg_notify($2, $1::bigint::text)"),
-            Tables::Line => {
+        let (join, tell) = match self.floor {
+            Floor::Bare => (None, "SELECT pg_notify($2, $1::bigint::text)"),
+            Floor::Row | Floor::Thread => {
                 if place == 1 {
                     let make = "DROP TABLE IF EXISTS floor; CREATE UNLOGGED TABLE floor \
                          (place bigint PRIMARY KEY, fence bigint, channel text NOT NULL) WITH (fillfactor = 50)";
@@ -96,6 +96,44 @@ impl Turns {
             told,
         })
     }
+}
+
+/// A connection, and the future that drives it and hands on what it is told.
+async fn open(
+    url: &str,
+    tell: mpsc::UnboundedSender<String>,
+) -> Outcome<(Client, impl Future<Output = ()> + Send + use<>)> {
+    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
+    let driver = async move {
+        while let Some(Ok(message)) =
+            std::future::poll_fn(|context| connection.poll_message(context)).await
+        {
+            if let AsyncMessage::Notification(notice) = message {
+                let _ = tell.send(notice.payload().to_owned()); // nobody waits any more
+            }
+        }
+    };
+    Ok((client, driver))
+}
+
+/// The same on a thread of its own, which ends with the connection.
+async fn on_a_thread(url: String, tell: mpsc::UnboundedSender<String>) -> Outcome<Client> {
+    let (sender, receiver) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            match open(&url, tell).await {
+                Ok((client, driver)) => {
+                    let _ = sender.send(Ok(client));
+                    driver.await;
+                }
+                Err(error) => drop(sender.send(Err(error))),
+            }
+        });
+    });
+    receiver.await?
 }
 
 impl Waiter {

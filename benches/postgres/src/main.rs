@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use clients::Kind;
-use floor::Tables;
+use floor::Floor;
 use measure::{Samples, cycles, hand_over};
 use monban_testkit::stats::quantile;
 use monban_testkit::{PostgresOptions, PostgresServer};
@@ -27,11 +27,12 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// What is compared, the store first and its peer second.
 const LOCKS: [Kind; 2] = [Kind::Monban, Kind::Advisory];
 /// The same at a hand-over, and what bounds it from below.
-const HAND_OVERS: [Kind; 4] = [
+const HAND_OVERS: [Kind; 5] = [
     Kind::Monban,
     Kind::Advisory,
-    Kind::Floor(Tables::Line),
-    Kind::Floor(Tables::None),
+    Kind::Floor(Floor::Bare),
+    Kind::Floor(Floor::Row),
+    Kind::Floor(Floor::Thread),
 ];
 /// Keys side by side, and the least ratio of monban's rate to the peer's.
 const CASES: [usize; 2] = [1, 64];
@@ -132,13 +133,9 @@ async fn hand_overs(server: &PostgresServer, effort: Effort) -> Outcome<String> 
             quantile(&sample.server, 0.5),
         )?;
     }
-    let [own, peer, row, bare] = samples.each_ref().map(Samples::median);
-    report.push_str(&text::floors(
-        bare / peer,
-        row / peer,
-        own / peer,
-        MOST_HAND_OVER * peer - row,
-    ));
+    let [own, peer, floors @ ..] = samples.each_ref().map(Samples::median);
+    let ratios = floors.map(|floor| floor / peer);
+    report.push_str(&text::floors(ratios, own / peer));
     Ok(report)
 }
 

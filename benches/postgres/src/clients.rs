@@ -1,4 +1,4 @@
-//! What is compared: the store, and PostgreSQL's own lock.
+//! What is compared: the store, PostgreSQL's own lock, and the least that LISTEN and NOTIFY cost.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
@@ -8,12 +8,22 @@ use monban::{Lease, Locks, Options};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Outcome;
+use crate::floor::{Floor, Turns, Waiter};
 
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Monban,
     Advisory,
+    /// What a hand-over costs at least.
+    Floor(Floor),
+}
+
+/// How clients of a kind are made, in one round.
+pub(crate) struct Maker {
+    kind: Kind,
+    url: String,
+    turns: Turns,
 }
 
 /// One process's client.
@@ -21,12 +31,14 @@ pub(crate) enum Kind {
 pub(crate) enum One {
     Monban(Locks),
     Advisory(Pool),
+    Floor(Arc<tokio::sync::Mutex<Waiter>>),
 }
 
 /// What it holds; an advisory lock is its session's, which nobody else may have meanwhile.
 pub(crate) enum Held {
     Monban(Lease),
     Advisory(Session, i64),
+    Floor,
 }
 
 /// Sessions that stand ready, each with its two statements prepared.
@@ -49,16 +61,38 @@ impl Kind {
         match self {
             Self::Monban => "monban",
             Self::Advisory => "advisory lock",
+            Self::Floor(Floor::Bare) => "floor: NOTIFY alone",
+            Self::Floor(Floor::Row) => "floor: a row each, and NOTIFY",
+            Self::Floor(Floor::Thread) => "floor: the same, with a thread for each connection",
         }
     }
 
-    pub(crate) async fn connect(self, url: &str) -> Outcome<One> {
-        Ok(match self {
-            Self::Monban => One::Monban(Locks::connect(url).await?),
-            Self::Advisory => One::Advisory(Pool {
+    /// Makes clients at this server.
+    pub(crate) fn at(self, url: String) -> Maker {
+        let floor = match self {
+            Self::Floor(floor) => floor,
+            Self::Monban | Self::Advisory => Floor::Bare, // unused
+        };
+        Maker {
+            kind: self,
+            url,
+            turns: Turns::new(floor),
+        }
+    }
+}
+
+impl Maker {
+    pub(crate) async fn connect(&self) -> Outcome<One> {
+        Ok(match self.kind {
+            Kind::Monban => One::Monban(Locks::connect(&self.url).await?),
+            Kind::Advisory => One::Advisory(Pool {
                 idle: Arc::default(),
-                url: url.into(),
+                url: self.url.as_str().into(),
             }),
+            Kind::Floor(_) => {
+                let waiter = self.turns.connect(&self.url).await?;
+                One::Floor(Arc::new(tokio::sync::Mutex::new(waiter)))
+            }
         })
     }
 }
@@ -96,6 +130,10 @@ impl One {
                 session.client.query_one(&session.lock, &[&number]).await?;
                 Held::Advisory(session, number)
             }
+            Self::Floor(waiter) => {
+                waiter.lock().await.lock().await?;
+                Held::Floor
+            }
         })
     }
 
@@ -112,7 +150,8 @@ impl One {
                 }
                 pool.idle.lock().expect("no panic").push(session);
             }
-            (Self::Monban(_), Held::Advisory(..)) => unreachable!("each frees what it took"),
+            (Self::Floor(waiter), Held::Floor) => waiter.lock().await.unlock().await?,
+            _ => unreachable!("each frees what it took"),
         }
         Ok(())
     }

@@ -5,7 +5,9 @@
 //! The peer is `pg_advisory_lock` and `pg_advisory_unlock`, prepared, on sessions that stand ready in a pool.
 
 mod clients;
+mod floor;
 mod measure;
+mod text;
 
 use std::env;
 use std::fmt::Write as _;
@@ -15,13 +17,23 @@ use std::process::Command;
 use std::time::Duration;
 
 use clients::Kind;
+use floor::Floor;
 use measure::{Samples, cycles, hand_over};
 use monban_testkit::stats::quantile;
 use monban_testkit::{PostgresOptions, PostgresServer};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-const KINDS: [Kind; 2] = [Kind::Monban, Kind::Advisory];
+/// What is compared, the store first and its peer second.
+const LOCKS: [Kind; 2] = [Kind::Monban, Kind::Advisory];
+/// The same at a hand-over, and what bounds it from below.
+const HAND_OVERS: [Kind; 5] = [
+    Kind::Monban,
+    Kind::Advisory,
+    Kind::Floor(Floor::Bare),
+    Kind::Floor(Floor::Row),
+    Kind::Floor(Floor::Thread),
+];
 /// Keys side by side, and the least ratio of monban's rate to the peer's.
 const CASES: [usize; 2] = [1, 64];
 const LEAST_RATE: f64 = 0.5;
@@ -29,11 +41,22 @@ const LEAST_RATE: f64 = 0.5;
 const WAITERS: usize = 16;
 const MOST_HAND_OVER: f64 = 2.0;
 
+/// How often and for how long each is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: u64,
+    time: Duration,
+}
+
+/// Without words it measures all and writes the file. `ROUNDS SECONDS [hand-over|cycles]` measures as much, or only that, and
+/// prints it.
 #[tokio::main]
 async fn main() -> Outcome {
     let words: Vec<String> = env::args().skip(1).collect();
     let number = |place: usize, usual: u64| words.get(place).map_or(Ok(usual), |word| word.parse());
     let (rounds, time) = (number(0, 5)?, Duration::from_secs(number(1, 2)?));
+    let effort = Effort { rounds, time };
+    let wanted = |part: &str| words.get(2).is_none_or(|word| word == part);
     let server = PostgresServer::start(PostgresOptions::new())?;
     let mut report = format!(
         "# The PostgreSQL store beside advisory locks\n\nWritten by `cargo xtask bench postgres`; ratios within one run are \
@@ -41,22 +64,34 @@ async fn main() -> Outcome {
         machine(&server)?,
         time.as_secs(),
     );
-    report.push_str(
+    if wanted("cycles") {
+        report.push_str(&free_keys(&server, effort).await?);
+    }
+    if wanted("hand-over") {
+        report.push_str(&hand_overs(&server, effort).await?);
+    }
+    print!("{report}");
+    if words.is_empty() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench");
+        fs::write(folder.join("postgres.md"), report)?;
+    }
+    Ok(())
+}
+
+async fn free_keys(server: &PostgresServer, effort: Effort) -> Outcome<String> {
+    let mut report = String::from(
         "## Taking and freeing free keys\n\n| keys | client | cycles/s, median | range | of advisory locks | target | \
          server's processor time a cycle |\n|---|---|---|---|---|---|---|\n",
     );
     for keys in CASES {
-        let mut samples = KINDS.map(|_| Samples::default());
-        for which in turns(rounds) {
-            let figures = cycles(KINDS[which], &server, keys, time).await?;
-            eprintln!(
-                "{keys} keys, {}: {:.0} cycles/s",
-                KINDS[which].name(),
-                figures.0
-            );
+        let mut samples = LOCKS.map(|_| Samples::default());
+        for which in turns(effort.rounds, LOCKS.len()) {
+            let figures = cycles(LOCKS[which], server, keys, effort.time).await?;
+            let name = LOCKS[which].name();
+            eprintln!("{keys} keys, {name}: {:.0} cycles/s", figures.0);
             samples[which].add(figures);
         }
-        for (kind, sample) in KINDS.iter().zip(&samples) {
+        for (kind, sample) in LOCKS.iter().zip(&samples) {
             let (least, most) = sample.range();
             writeln!(
                 report,
@@ -69,19 +104,24 @@ async fn main() -> Outcome {
             )?;
         }
     }
-    write!(
-        report,
-        "\n## Hand-over with {WAITERS} waiters\n\nEach waiter is a client of its own. From the call that frees the key \
-         until the next in line has it.\n\n| client | p50, median of rounds | range | of advisory locks | target | \
-         server's processor time a hand-over |\n|---|---|---|---|---|---|\n"
-    )?;
-    let mut samples = KINDS.map(|_| Samples::default());
-    for which in turns(rounds) {
-        let figures = hand_over(KINDS[which], &server, WAITERS, time).await?;
-        eprintln!("hand-over, {}: {:.2} ms", KINDS[which].name(), figures.0);
+    report.push_str(text::FREE_KEYS);
+    Ok(report)
+}
+
+async fn hand_overs(server: &PostgresServer, effort: Effort) -> Outcome<String> {
+    let mut report = format!(
+        "## Hand-over with {WAITERS} waiters\n\n{}\n\n| client | p50, median of rounds | range | of advisory locks | target | \
+         server's processor time a hand-over |\n|---|---|---|---|---|---|\n",
+        text::HAND_OVER
+    );
+    let mut samples = HAND_OVERS.map(|_| Samples::default());
+    for which in turns(effort.rounds, HAND_OVERS.len()) {
+        let figures = hand_over(HAND_OVERS[which], server, WAITERS, effort.time).await?;
+        let name = HAND_OVERS[which].name();
+        eprintln!("hand-over, {name}: {:.3} ms", figures.0);
         samples[which].add(figures);
     }
-    for (kind, sample) in KINDS.iter().zip(&samples) {
+    for (kind, sample) in HAND_OVERS.iter().zip(&samples) {
         let (least, most) = sample.range();
         writeln!(
             report,
@@ -93,34 +133,26 @@ async fn main() -> Outcome {
             quantile(&sample.server, 0.5),
         )?;
     }
-    report.push_str(
-        "\nA cycle of monban's at one key writes two rows in two transactions that wait for no disk; advisory locks write nothing, and answer without a change\n\
-         of thread. Side by side monban's claims travel together over one connection. A hand-over is two calls, a release and the next request of whoever\n\
-         released, and no other; the grant travels in the notification. That wakes every session of the database that listens, whichever channel it is for:\n\
-         with 16 waiters 17 short transactions. A profile of the sessions put half of a hand-over's time into the functions, while they had some\n\
-         thirty statements for it, and a third into notifying and waking.\n",
-    );
-    print!("{report}");
-    if words.is_empty() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bench");
-        fs::write(folder.join("postgres.md"), report)?;
-    }
-    Ok(())
+    let [own, peer, floors @ ..] = samples.each_ref().map(Samples::median);
+    let ratios = floors.map(|floor| floor / peer);
+    report.push_str(&text::floors(ratios, own / peer));
+    Ok(report)
 }
 
 /// Whose turn it is, round after round; each is first in turn.
-fn turns(rounds: u64) -> impl Iterator<Item = usize> {
-    let kinds = KINDS.len();
-    (0..rounds).flat_map(move |round| {
-        let first = usize::from(round % 2 == 1);
-        (0..kinds).map(move |turn| (turn + first) % kinds)
+fn turns(rounds: u64, kinds: usize) -> impl Iterator<Item = usize> {
+    let mut first = 0;
+    (0..rounds).flat_map(move |_| {
+        let begins = first;
+        first = (first + 1) % kinds;
+        (0..kinds).map(move |turn| (turn + begins) % kinds)
     })
 }
 
 fn target(kind: Kind, text: &str) -> &str {
     match kind {
         Kind::Monban => text,
-        Kind::Advisory => "",
+        Kind::Advisory | Kind::Floor(_) => "",
     }
 }
 

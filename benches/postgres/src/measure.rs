@@ -41,7 +41,7 @@ pub(crate) async fn cycles(
     keys: usize,
     time: Duration,
 ) -> Outcome<(f64, f64)> {
-    let one = kind.connect(&server.url()).await?;
+    let one = kind.at(server.url()).connect().await?;
     let ready = Arc::new(Barrier::new(keys + 1));
     let mut tasks = Vec::new();
     for key in 0..keys {
@@ -84,8 +84,9 @@ pub(crate) async fn hand_over(
     let taken: Arc<Mutex<Vec<f64>>> = Arc::default();
     let ready = Arc::new(Barrier::new(waiters + 2));
     let mut tasks = Vec::new();
+    let maker = kind.at(server.url());
     for at in 0..=waiters {
-        let one = kind.connect(&server.url()).await?;
+        let one = maker.connect().await?;
         let (freed, taken, ready) = (Arc::clone(&freed), Arc::clone(&taken), Arc::clone(&ready));
         tasks.push(tokio::spawn(async move {
             let held = one.lock(&format!("warm-{at}")).await?;

@@ -225,6 +225,15 @@ fn what_dead_processes_left_is_removed_though_nobody_asks_for_their_keys_again()
             let share = lasting(dead.claim(&format!("read-{at}"), Mode::Shared), ttl);
             dead.takes(&share).await;
         }
+        // The last in line leaves, and then the line moves on: the head is not told that nobody is left in it.
+        let [first, second, last] = [(); 3].map(|()| lasting(dead.exclusive("dead-alone"), ttl));
+        dead.takes(&first).await;
+        dead.waits(&second).await;
+        dead.waits(&last).await;
+        dead.releases(&last).await;
+        dead.releases(&first).await;
+        let moved = "SELECT crowd FROM monban.head WHERE key = 'dead-alone' AND holder IS NOT NULL";
+        assert_eq!(server.ask(moved).unwrap(), "t");
         drop(dead);
         pause(1_200).await;
         // As if minutes had passed.

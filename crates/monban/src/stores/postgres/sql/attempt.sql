@@ -89,11 +89,11 @@ BEGIN
       END IF;
       IF fits THEN
         IF queue THEN
-          WITH joined AS (
-            INSERT INTO monban.claim (place, since, expires, takes, slots, held, listens, key, id, claimant)
-              VALUES (r.place + 1, moment, moment + ttl, 0, 0, false, hears, k, mine, who)
-          )
-          UPDATE monban.head AS h SET place = r.place + 1, crowd = true WHERE h.ctid = r.spot;
+          INSERT INTO monban.claim (place, since, expires, takes, slots, held, listens, key, id, claimant)
+            VALUES (r.place + 1, moment, moment + ttl, 0, 0, false, hears, k, mine, who);
+          -- The line begins with him if nobody was there: `release_one` looks nowhere else.
+          UPDATE monban.head AS h SET place = r.place + 1, low = CASE WHEN r.crowd THEN r.low ELSE r.place + 1 END, crowd = true
+            WHERE h.ctid = r.spot;
         END IF;
         -- In the place of a fence, a number that no earlier grant was above.
         RETURN concat(CASE WHEN r.lingers THEN 'l' ELSE 'h' END, ':', greatest(r.fence, moment), '::', ahead + 1, ':',

@@ -132,37 +132,48 @@ BEGIN
   END LOOP;
 END $$;
 
--- As `release` for one claim that has the key for itself and keeps no place, in two statements.
+-- As `release` for one claim that has the key for itself and keeps no place: what a hand-over waits for. A session that hands over
+-- does so seldom, and has little of it in its processor's caches: so there are few statements, each of one table and with its row
+-- named outright, and what they find goes into variables of their own, not into rows.
 CREATE OR REPLACE FUNCTION monban.release_one(k bytea, mine bytea) RETURNS text LANGUAGE plpgsql AS $$
-#variable_conflict use_column
 DECLARE
-  h record;
-  n record;
   moment bigint := monban.now();
+  spot tid;
+  minted bigint;
+  lowest bigint;
+  crowded boolean;
+  opens bigint;
+  ceiling bigint;
+  covered bigint;
+  stood bigint;
+  lives bigint;
+  hears boolean;
+  next bytea;
+  who text;
+  told text;
 BEGIN
-  SELECT s.ctid AS spot, s.fence, s.low, s.crowd INTO h FROM monban.head AS s
+  SELECT s.ctid, s.fence + 1, s.low, s.crowd INTO spot, minted, lowest, crowded FROM monban.head AS s
     WHERE s.key = k AND s.holder = mine AND NOT s.lingers AND NOT s.logged AND s.expires > moment FOR UPDATE SKIP LOCKED;
-  IF FOUND THEN
-    IF NOT h.crowd THEN
-      UPDATE monban.head AS s SET holder = NULL WHERE s.ctid = h.spot;
+  IF spot IS NOT NULL THEN
+    IF NOT crowded THEN
+      UPDATE monban.head AS s SET holder = NULL WHERE s.ctid = spot;
       RETURN 'd';
     END IF;
-    -- To the first in line, if he lives and wants it for himself, as `settle` would.
-    WITH first AS (
-      DELETE FROM monban.claim AS c USING monban.epoch AS e
-        WHERE c.key = k AND c.place = (SELECT min(f.place) FROM monban.claim AS f WHERE f.key = k AND f.place >= h.low)
-          AND c.slots = 0 AND NOT c.held AND c.expires > moment AND c.expires <= e.until AND moment >= e.opens
-          AND greatest(h.fence + 1, moment, e.floor + 1) <= e.ceiling
-        RETURNING c.place, c.expires, c.listens, c.id, c.claimant, greatest(h.fence + 1, moment, e.floor + 1) AS fence
-    )
-    UPDATE monban.head AS s SET fence = f.fence, low = f.place + 1, since = moment, expires = f.expires, holder = f.id,
-      claimant = f.claimant, crowd = EXISTS (SELECT FROM monban.claim AS c WHERE c.key = k AND c.place > f.place)
-    FROM first AS f WHERE s.ctid = h.spot RETURNING f.listens, f.id, f.fence INTO n;
-    IF FOUND THEN
-      IF n.listens THEN
-        PERFORM monban.tell('g', n.id, ':' || n.fence || ':-1');
+    SELECT greatest(minted, moment, e.floor + 1), e.opens, e.ceiling, e.until INTO minted, opens, ceiling, covered FROM monban.epoch AS e;
+    IF moment >= opens AND minted <= ceiling THEN
+      -- To the first in line, if he stands where the line begins, lives and wants it for himself, as `settle` would.
+      DELETE FROM monban.claim AS c
+        WHERE c.key = k AND c.place = lowest AND c.slots = 0 AND NOT c.held AND c.expires > moment AND c.expires <= covered
+        RETURNING c.place, c.expires, c.listens, c.id, c.claimant INTO stood, lives, hears, next, who;
+      IF stood IS NOT NULL THEN
+        -- Whether anybody stands behind him who has joined since is not looked at: `settle` finds out, if nobody does.
+        UPDATE monban.head AS s SET fence = minted, low = stood + 1, since = moment, expires = lives, holder = next, claimant = who,
+          crowd = s.place > stood WHERE s.ctid = spot;
+        IF hears THEN
+          told := monban.tell('g', next, ':' || minted || ':-1')::text; -- an expression is no statement
+        END IF;
+        RETURN 'd';
       END IF;
-      RETURN 'd';
     END IF;
   END IF;
   RETURN monban.leave(k, mine, moment, NULL, true);

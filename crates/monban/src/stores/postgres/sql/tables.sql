@@ -15,7 +15,8 @@
 -- * `head`, a row for each key in use, and for some minutes afterwards: the last fence, and the exclusive holder.
 --   A verb locks it FOR NO KEY UPDATE; a grant locks it FOR UPDATE; `monban_fence_check` locks it FOR KEY SHARE, which bars
 --   grants and nothing else.
--- * `claim`: those who wait, share or have permits, in the order of `place`. `crowd` in the head says whether there are any.
+-- * `claim`: those who wait, share or have permits, in the order of `place`. `crowd` in the head says whether there may be any: not,
+--   when it is false.
 --   `slots` is the capacity that a claim wants (0: exclusive, 4294967295: a share), `takes` what it takes of it.
 --   Nobody stands before `low`: whoever looks begins there, and not among the many who have left and are not vacuumed yet.
 -- * `linger`, logged: places that are kept with no owner. Their copies in `head` are restored with the epoch.

@@ -68,7 +68,8 @@ BEGIN
   IF NOT FOUND OR moment < e.swept + idle THEN
     RETURN -1;
   END IF;
-  FOR k IN SELECT DISTINCT key FROM monban.claim WHERE expires < moment - idle LIMIT 1000 LOOP
+  FOR k IN SELECT key FROM monban.claim WHERE expires < moment - idle
+      UNION SELECT key FROM monban.head WHERE crowd AND holder IS NOT NULL AND expires < moment - idle LIMIT 1000 LOOP
     IF monban.grip(k, false) THEN
       PERFORM monban.settle(k, moment, NULL);
     END IF;

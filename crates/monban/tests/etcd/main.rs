@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod counting;
 mod faults;
+mod giving;
 mod line;
 mod partition;
 #[path = "../common/proxy.rs"]

@@ -281,7 +281,9 @@ async fn linger_at(
     if answer.succeeded {
         return Ok(Release::Done);
     }
-    // It lingers under the lease of an earlier request, or has gone: this one has nothing, and ends by itself.
+    // It lingers under the lease of an earlier request, or has gone: this one has nothing, and would live as long as it
+    // was to linger.
+    let _ = core.revoke(granted.id, within).await;
     let (_, mut ranges) = ops::ranges(answer);
     Ok(match ops::only(ranges.pop()) {
         Some(kv) if lingers(&kv) => Release::Done,

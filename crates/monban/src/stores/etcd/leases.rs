@@ -1,6 +1,9 @@
 //! Leases: got, renewed, given back.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::Core;
 use super::faults::{self, Trouble};
@@ -8,6 +11,9 @@ use super::hub::{Doubt, Tries};
 use super::proto::{LeaseGrantRequest, LeaseRevokeRequest};
 use super::table;
 use crate::data::{Error, Result};
+
+/// The longest that a store which is closed waits for the end of its leases.
+const GIVING_BACK: Duration = Duration::from_secs(1);
 
 impl Core {
     /// A lease under which a claim of this TTL lives for the whole of it from now on.
@@ -92,9 +98,22 @@ impl Core {
         }
     }
 
+    /// Ends the leases under which nobody has a claim, all at the same time.
+    ///
+    /// A release and this are two requests: the answer to a revocation does not tell whether the claim was there.
+    pub(super) async fn give_back(self: &Arc<Self>) {
+        let within = self.hub.address.timeout.min(GIVING_BACK);
+        let mut revoking = JoinSet::new();
+        for lease in self.table.close() {
+            let core = Arc::clone(self);
+            revoking.spawn(async move { core.revoke(lease, within).await });
+        }
+        let all = async { while revoking.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(within, all).await;
+    }
+
     /// Ends a lease and all that is under it.
-    pub(super) async fn revoke(&self, lease: i64) -> Result<()> {
-        let within = self.hub.address.timeout;
+    pub(super) async fn revoke(&self, lease: i64, within: Duration) -> Result<()> {
         let request = LeaseRevokeRequest { id: lease };
         let mut doubt = Doubt::None;
         match self

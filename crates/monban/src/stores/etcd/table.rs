@@ -301,6 +301,31 @@ impl Table {
         self.work.notify_one();
     }
 
+    /// The leases under which nobody has a claim. No new claim gets them, and whether they are ended by the caller or
+    /// not, they are not kept any more.
+    pub(super) fn close(&self) -> Vec<i64> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let Inner {
+            claims,
+            leases,
+            current,
+        } = &mut *inner;
+        let wanted = |id: &i64| {
+            let mut claims = claims.values();
+            claims.any(|known| known.lease == *id && known.fate != Fate::Leaves)
+        };
+        let mut over = Vec::new();
+        for (id, lease) in leases.iter_mut() {
+            if lease.kind != Kind::Strange && !wanted(id) {
+                (lease.kind, lease.swept) = (Kind::Retired, now);
+                over.push(*id);
+            }
+        }
+        current.retain(|_, id| !over.contains(id));
+        over
+    }
+
     /// Whether there is nothing to look after.
     pub(super) fn idle(&self) -> bool {
         let inner = self.lock();

@@ -13,6 +13,8 @@ mod counting;
 mod faults;
 mod giving;
 mod line;
+mod members;
+mod odd;
 mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;

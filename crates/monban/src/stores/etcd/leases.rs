@@ -8,9 +8,10 @@ use tokio::task::JoinSet;
 use super::Core;
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Tries};
-use super::proto::{LeaseGrantRequest, LeaseRevokeRequest};
+use super::proto::{LeaseGrantRequest, LeaseRevokeRequest, ResponseHeader};
 use super::table;
 use crate::data::{Error, Result};
+use crate::rule::Tick;
 
 /// The longest that a store which is closed waits for the end of its leases.
 const GIVING_BACK: Duration = Duration::from_secs(1);
@@ -59,15 +60,23 @@ impl Core {
     pub(super) async fn renew_lease(&self, lease: i64, within: Duration) -> Result<bool> {
         let sent = self.hub.clock.now();
         match self.hub.keep_alive(lease, within).await {
-            Ok(Some(seconds)) => {
-                self.table.renewed(lease, seconds, sent);
+            Ok(answer) if answer.ttl > 0 => {
+                let term = answer.header.map_or(0, |header| header.raft_term);
+                self.table.renewed(lease, answer.ttl, sent, term);
                 Ok(true)
             }
-            Ok(None) | Err(Trouble::LeaseGone) => {
+            Ok(_) | Err(Trouble::LeaseGone) => {
                 self.table.ended(lease);
                 Ok(false)
             }
             Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// A majority has confirmed an answer to what was asked then.
+    pub(super) fn confirmed(&self, asked: Tick, header: Option<ResponseHeader>) {
+        if let Some(header) = header {
+            self.table.confirmed(asked, header.raft_term);
         }
     }
 

@@ -230,12 +230,6 @@ impl EtcdServer {
         self.members[0].client
     }
 
-    /// The process id of a member.
-    #[must_use]
-    pub fn process(&self, member: usize) -> u32 {
-        self.members[member].process.id()
-    }
-
     /// Which member leads, as each of those that run says.
     ///
     /// # Errors

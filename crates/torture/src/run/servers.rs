@@ -278,7 +278,7 @@ impl Server for Etcd {
     }
 
     fn process(&self) -> Option<u32> {
-        Some(self.0.process(0))
+        Some(self.0.id(0))
     }
 }
 

@@ -529,6 +529,7 @@ mod tests {
         let step = |term| {
             clock.advance(10 * SECOND);
             let asked = clock.now();
+            clock.advance(Duration::from_millis(1));
             table.renewed(7, 32, asked, term);
             assert!(table.is_fresh(7, held.ttl) && !table.is_carried(&held, asked));
             clock.advance(SECOND);

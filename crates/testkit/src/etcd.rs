@@ -230,12 +230,6 @@ impl EtcdServer {
         self.members[0].client
     }
 
-    /// The process id of a member.
-    #[must_use]
-    pub fn process(&self, member: usize) -> u32 {
-        self.members[member].process.id()
-    }
-
     /// Which member leads, as each of those that run says.
     ///
     /// # Errors
@@ -258,6 +252,60 @@ impl EtcdServer {
             }
         }
         Err(last)
+    }
+
+    /// Adds a member that learns, and has no voice yet; returns its number when it answers.
+    ///
+    /// # Errors
+    /// The cluster refuses it, or it does not start.
+    pub fn add_learner(&mut self) -> io::Result<usize> {
+        let at = self.members.len();
+        let (client, peer) = (free_port()?, free_port()?);
+        let url = format!("--peer-urls=http://{}:{peer}", self.options.host(at));
+        self.change(0, &["member", "add", &format!("m{at}"), "--learner", &url])?;
+        let mut peers: Vec<u16> = self.members.iter().map(|member| member.peer).collect();
+        peers.push(peer);
+        let home = TempDir::with_prefix("monban-etcd-")?;
+        let options = self
+            .options
+            .clone()
+            .argument("--initial-cluster-state=existing");
+        let process = launch(&options, at, (client, peer), &peers, home.path())?;
+        self.members.push(Member {
+            process,
+            client,
+            peer,
+            home,
+        });
+        let status = ["endpoint", "status"];
+        wait_until("the learner", READY, || Ok(self.ctl(at, &status).is_ok()))?;
+        Ok(at)
+    }
+
+    /// Removes a member from the cluster for good, by the voice of the others.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub fn remove(&self, member: usize) -> io::Result<()> {
+        let said = self.ctl(member, &["endpoint", "status", "--write-out=fields"])?;
+        let head = "\"MemberID\" : ";
+        let id = said.lines().find_map(|line| line.strip_prefix(head));
+        let id: u64 = id
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| io::Error::other("a member does not say which it is"))?;
+        let other = (member + 1) % self.members.len();
+        self.change(other, &["member", "remove", &format!("{id:x}")])
+    }
+
+    /// Changes the membership, which a cluster refuses until its members have known each other for some seconds.
+    fn change(&self, member: usize, words: &[&str]) -> io::Result<()> {
+        wait_until("the change of members", READY, || {
+            match self.ctl(member, words) {
+                Ok(_) => Ok(true),
+                Err(error) if error.to_string().contains("unhealthy cluster") => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Kills a member as `kill -9` does; its ports and files stay for [`restart`](Self::restart).

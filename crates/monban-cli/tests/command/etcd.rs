@@ -130,3 +130,34 @@ fn a_lock_of_etcdctl_is_shown_refused_waited_for_and_freed_by_hand() {
     held.signal(Signal::KILL);
     held.end();
 }
+
+/// A job of cron that starts each second is not to pile up leases until their TTLs end.
+#[test]
+fn nothing_is_left_of_a_run_but_what_is_to_linger() {
+    let Some(over) = Over::new() else { return };
+    let leases = || {
+        let said = over.server.ask(&["lease", "list"]).expect("etcd answers");
+        said.lines().skip(1).count()
+    };
+    for code in ["0", "7"] {
+        let script = format!("exit {code}");
+        let ended = over.run(&["run", "report", "--", "sh", "-c", &script]);
+        assert_eq!(ended.code.to_string(), code, "{}", ended.err);
+        assert_eq!(leases(), 0);
+    }
+    let holder = over.start(&["run", "report", "--", "sleep", "60"]);
+    wait_until("it holds", || over.run(&["ls"]).out.contains("held"));
+    assert_eq!(over.run(&["run", "report", "true"]).code, 75);
+    let late = over.run(&["run", "--wait", "200ms", "report", "true"]);
+    assert_eq!((late.code, leases()), (75, 1));
+    holder.signal(Signal::TERM);
+    holder.end();
+    assert_eq!(leases(), 0);
+
+    for ran in ["ran\n", ""] {
+        let ended = over.run(&["run", "--every", "1h", "due", "--", "echo", "ran"]);
+        assert_eq!((ended.code, ended.out.as_str()), (0, ran), "{}", ended.err);
+        assert_eq!(leases(), 1);
+        assert!(over.residue().starts_with("due/"));
+    }
+}

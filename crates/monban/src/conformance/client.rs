@@ -246,6 +246,10 @@ impl Client {
         Ok(self.store.evict(entry).await?)
     }
 
+    pub(super) async fn closes(&self) {
+        self.store.close().await;
+    }
+
     /// The line of one key.
     pub(super) async fn line(&self, key: &Key) -> Result<Vec<Entry>, Failure> {
         let mut all = self.inspect(key.as_bytes()).await?;

@@ -178,6 +178,9 @@ macro_rules! conformance_tests {
                 a_waiting_claim_can_be_evicted
                 a_lingering_claim_can_be_evicted
             }
+            closing {
+                closing_ends_no_claim
+            }
             model {
                 random_operations_agree_with_the_model
             }

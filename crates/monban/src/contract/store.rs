@@ -87,6 +87,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Unavailable`, `Rejected`.
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>>;
+
+    /// Gives back what the store keeps between claims, as far as no claim hangs on it.
+    ///
+    /// Called when no further claim will be made and every release has been answered. Claims that live live on, and may
+    /// be renewed and released as before; then it is called again. It answers in about a second at most, and what
+    /// fails must end by itself.
+    async fn close(&self);
 }
 
 /// How the verbs of a store are to be called. It decides where they run, never what they mean.

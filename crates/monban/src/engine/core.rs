@@ -175,6 +175,22 @@ impl Engine {
         self.closing.notify_waiters();
     }
 
+    /// Lets the store give back what it keeps between claims.
+    pub(super) async fn close_store(self: &Arc<Self>) {
+        if self.pid != std::process::id() {
+            return; // what is kept there is the parent's, and the keeper is not here
+        }
+        match self.reach {
+            Reach::Local => self.store.close().await,
+            Reach::Remote if self.keeper.get().is_some() => {
+                let store = Arc::clone(&self.store);
+                // Without a keeper nothing can be said to the store; what it keeps ends by itself.
+                let _ = self.on_keeper(async move { store.close().await }).await;
+            }
+            Reach::Remote => {}
+        }
+    }
+
     /// Completes when these locks are closed, with what a caller is told who waits.
     pub(super) async fn until_closed(&self) -> Error {
         loop {

@@ -113,6 +113,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             timer.set(sleep_if(&engine.clock, armed));
         }
     }
+    engine.store.close().await;
 }
 
 /// Completes at an instant of the clock, or never.

@@ -156,7 +156,8 @@ impl Locks {
     }
 
     /// Refuses further acquisitions and waits until the store has answered all releases, those of dropped
-    /// leases and futures too. Leases that are held stay held.
+    /// leases and futures too. Leases that are held stay held. The store then gives back what it keeps between claims,
+    /// as far as none hangs on it: a request of its own over etcd, for which it waits about a second at most.
     ///
     /// Whoever waits for a key is told [`Error::Rejected`] and leaves the line: when this returns, nobody is
     /// granted anything any more.
@@ -167,6 +168,7 @@ impl Locks {
     pub async fn close(&self) {
         self.handle.engine.close();
         self.handle.engine.settled().await;
+        self.handle.engine.close_store().await;
     }
 
     /// Checks a request against itself and against what the store promises.

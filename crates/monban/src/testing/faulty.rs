@@ -122,4 +122,8 @@ impl Store for FaultyStore {
         let work = async { self.faults.store().inspect(prefix).await };
         self.request(Verb::Inspect, 0, work).await?
     }
+
+    async fn close(&self) {
+        self.faults.store().close().await;
+    }
 }

@@ -11,7 +11,10 @@ mod client;
 mod cluster;
 mod counting;
 mod faults;
+mod giving;
 mod line;
+mod members;
+mod odd;
 mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;

@@ -364,4 +364,6 @@ impl Store for NaiveStore {
         };
         Ok(found.into_iter().filter_map(entry).collect())
     }
+
+    async fn close(&self) {}
 }

@@ -7,6 +7,7 @@ pub(super) use super::together;
 
 pub mod batch;
 pub mod capacity;
+pub mod closing;
 pub mod evict;
 pub mod exclusion;
 pub mod expiry;

@@ -98,6 +98,7 @@ enum How {
     DeniesPermits,
     DeniesLinger,
     DeniesEviction,
+    ClosingEndsHolds,
 }
 
 use How::*;
@@ -293,6 +294,7 @@ const TABLE: &[(How, &str)] = &[
         "a_lingering_claim_blocks_until_its_time_is_over",
     ),
     (DeniesEviction, "a_waiting_claim_can_be_evicted"),
+    (ClosingEndsHolds, "closing_ends_no_claim"),
     (GrantsTwice, "random_operations_agree_with_the_model"),
     (ForgetsTheOrder, "random_operations_agree_with_the_model"),
     (SeatsAreOne, "random_operations_agree_with_the_model"),
@@ -838,5 +840,13 @@ impl Store for Broken {
             entries.iter_mut().for_each(|entry| entry.claimant = None);
         }
         Ok(entries)
+    }
+
+    async fn close(&self) {
+        if self.how == ClosingEndsHolds {
+            for entry in self.inner.inspect(b"").await.unwrap_or_default() {
+                let _ = self.inner.evict(&entry).await;
+            }
+        }
     }
 }

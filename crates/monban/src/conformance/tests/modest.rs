@@ -153,6 +153,10 @@ impl Store for Client {
         }
         Ok(entries)
     }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
 }
 
 mod contract {

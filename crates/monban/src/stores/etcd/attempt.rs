@@ -41,8 +41,16 @@ pub(super) async fn attempt(core: &Arc<Core>, claims: &[Claim]) -> Vec<Result<At
 
 async fn one(core: &Core, claim: &Claim) -> Result<Attempt> {
     claim.mode.check()?;
-    let asked = tried(core, claim).await;
-    asked.map_err(|error| error.of_key(&claim.key))
+    for _ in 0..3 {
+        let asked = core.hub.clock.now();
+        let answer = tried(core, claim).await;
+        let answer = answer.map_err(|error| error.of_key(&claim.key))?;
+        // It holds, but a renewal of its lease did not count: asking again renews it again.
+        if matches!(answer, Attempt::Busy(_)) || core.table.is_carried(claim, asked) {
+            return Ok(answer);
+        }
+    }
+    Err(faults::overtaken().of_key(&claim.key))
 }
 
 async fn tried(core: &Core, claim: &Claim) -> Result<Attempt> {
@@ -227,11 +235,13 @@ impl<'a> Asking<'a> {
             failure: vec![read],
         };
         let within = self.core.patience(self.claim.ttl);
+        let asked = self.core.hub.clock.now();
         let written = self.core.writes.write(request, within).await;
         if written.doubt == Doubt::Some {
             self.core.table.retire(lease);
         }
         let answer = written.answer?;
+        self.core.confirmed(asked, answer.header);
         let joined = answer.succeeded;
         let (revision, mut ranges) = ops::ranges(answer);
         if joined {
@@ -288,6 +298,10 @@ impl<'a> Asking<'a> {
             return Ok(None);
         }
         let sight = match claim.mode {
+            // A renewal that may not count is confirmed by a majority only.
+            Mode::Exclusive if self.core.table.is_open(known.lease) => {
+                self.look_ahead(known.create, 0).await?
+            }
             Mode::Exclusive => self.look_ahead(known.create, known.told).await?,
             Mode::Shared | Mode::Permits { .. } => self.look_at_all().await?,
         };

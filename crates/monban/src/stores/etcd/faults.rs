@@ -67,7 +67,11 @@ fn said_by_server(code: Code, said: &str, server: &dyn Display) -> Error {
         unavailable(format!(
             "{server} has no leader now: without a majority of its members nothing is decided"
         ))
-    } else if has("request timed out") || has("too many requests") || has("not capable") {
+    } else if has("request timed out")
+        || has("too many requests")
+        || has("not capable")
+        || has("not supported for learner")
+    {
         unavailable(format!("{server} cannot serve now: {}", printable(said)))
     } else {
         match code {
@@ -88,6 +92,11 @@ pub(super) fn silent(server: &dyn Display, waited: Duration) -> Error {
         "no answer from {server} for {}: it is stopped, cut off, or without a majority",
         duration_text(waited)
     ))
+}
+
+/// A renewal that does not count.
+pub(super) fn overtaken() -> Error {
+    unavailable("the lease was renewed by a leader that was being replaced".to_owned())
 }
 
 /// An answer that etcd cannot have given.
@@ -131,6 +140,10 @@ mod tests {
         for (code, said) in [
             (Code::Unavailable, "etcdserver: no leader"),
             (Code::Unavailable, "etcdserver: request timed out"),
+            (
+                Code::FailedPrecondition,
+                "etcdserver: rpc not supported for learner",
+            ),
             (Code::ResourceExhausted, "etcdserver: too many requests"),
             (Code::Unknown, "transport error"),
             (Code::NotFound, "etcdserver: requested lease not found"),

@@ -154,12 +154,12 @@ impl Hub {
         self.insist(once, within, tries, doubt).await
     }
 
-    /// Renews a lease; the answer is the seconds that it lives from when the server had the request, or none.
+    /// Renews a lease; the answer has the seconds that it lives from when the server had the request, 0 if it has ended.
     pub(super) async fn keep_alive(
         &self,
         lease: i64,
         within: Duration,
-    ) -> std::result::Result<Option<i64>, Trouble> {
+    ) -> std::result::Result<LeaseKeepAliveResponse, Trouble> {
         let once = |link: Link, token: Option<MetadataValue<Ascii>>| async move {
             let mut grpc = client(link.channel).await?;
             let codec = ProstCodec::<LeaseKeepAliveRequest, LeaseKeepAliveResponse>::default();
@@ -168,13 +168,11 @@ impl Hub {
             require_leader(&mut request);
             let path = PathAndQuery::from_static(KEEP_ALIVE);
             let answers = grpc.streaming(request, path, codec).await?;
-            answers.into_inner().message().await
+            let answer = answers.into_inner().message().await?;
+            answer.ok_or_else(|| Status::unavailable("a renewal was not answered"))
         };
-        let answer = self
-            .insist(once, within, Tries::Many, &mut Doubt::None)
-            .await?;
-        let ttl = answer.map_or(0, |answer| answer.ttl);
-        Ok((ttl > 0).then_some(ttl))
+        self.insist(once, within, Tries::Many, &mut Doubt::None)
+            .await
     }
 
     /// Opens a stream of watches at the member that is in use.
@@ -284,6 +282,11 @@ impl Hub {
         let token: MetadataValue<Ascii> = token.parse().map_err(unreadable)?;
         self.lock().token = Some(token.clone());
         Ok(Some(token))
+    }
+
+    /// Gets a new token; without one the next verb says why.
+    pub(super) async fn sign_in_again(&self, link: &Link) {
+        let _ = self.token(link, self.address.timeout, true).await;
     }
 
     /// The connection in use.

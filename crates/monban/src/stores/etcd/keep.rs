@@ -20,6 +20,7 @@ use crate::data::{Claim, Error, Keep, Leave, Mode, Result};
 pub(super) const PART: usize = 100;
 
 pub(super) async fn renew(core: &Arc<Core>, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+    let asked = core.hub.clock.now();
     let touch = |keep: &Keep| core.table.touch(&keep.claim);
     let known: Vec<Option<Known>> = keeping.iter().map(touch).collect();
     // First the leases, then a read that a majority confirms: what it finds lives by what was renewed before.
@@ -36,6 +37,12 @@ pub(super) async fn renew(core: &Arc<Core>, keeping: &[Keep]) -> Vec<Result<Rene
                 (_, Some(Err(error))) => Err(error),
                 (Ok(there), _) => kept_or_lost(core, keep, known, there[at].as_ref()).await,
             };
+            let answer = answer.and_then(|renewal| match renewal {
+                Renewal::Kept if !core.table.is_carried(&keep.claim, asked) => {
+                    Err(faults::overtaken())
+                }
+                renewal => Ok(renewal),
+            });
             answers.push(answer.map_err(|error| error.of_key(&keep.claim.key)));
         }
     }
@@ -69,7 +76,9 @@ async fn look(core: &Core, keeping: &[Keep]) -> Result<Vec<Option<KeyValue>>> {
     };
     let shortest = keeping.iter().map(|keep| keep.claim.ttl).min();
     let within = core.patience(shortest.unwrap_or(Duration::MAX));
+    let asked = core.hub.clock.now();
     let answer = core.hub.ask(&request, within, Tries::Many).await?;
+    core.confirmed(asked, answer.header);
     let (_, ranges) = ops::ranges(answer);
     if ranges.len() != keeping.len() {
         return Err(faults::garbled(&core.hub.address));
@@ -112,8 +121,8 @@ async fn kept_or_lost(
             core.table
                 .adopt(claim, place, there.lease, there.create_revision);
             match core.keep_fresh(there.lease, claim.ttl).await? {
-                true => Ok(Renewal::Kept),
-                false => {
+                true if fits(core, claim).await? => Ok(Renewal::Kept),
+                _ => {
                     core.table.forget(&claim.id);
                     Ok(Renewal::Lost)
                 }
@@ -281,7 +290,9 @@ async fn linger_at(
     if answer.succeeded {
         return Ok(Release::Done);
     }
-    // It lingers under the lease of an earlier request, or has gone: this one has nothing, and ends by itself.
+    // It lingers under the lease of an earlier request, or has gone: this one has nothing, and would live as long as it
+    // was to linger.
+    let _ = core.revoke(granted.id, within).await;
     let (_, mut ranges) = ops::ranges(answer);
     Ok(match ops::only(ranges.pop()) {
         Some(kv) if lingers(&kv) => Release::Done,

@@ -1,13 +1,20 @@
 //! Leases: got, renewed, given back.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::Core;
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Tries};
-use super::proto::{LeaseGrantRequest, LeaseRevokeRequest};
+use super::proto::{LeaseGrantRequest, LeaseRevokeRequest, ResponseHeader};
 use super::table;
 use crate::data::{Error, Result};
+use crate::rule::Tick;
+
+/// The longest that a store which is closed waits for the end of its leases.
+const GIVING_BACK: Duration = Duration::from_secs(1);
 
 impl Core {
     /// A lease under which a claim of this TTL lives for the whole of it from now on.
@@ -53,15 +60,23 @@ impl Core {
     pub(super) async fn renew_lease(&self, lease: i64, within: Duration) -> Result<bool> {
         let sent = self.hub.clock.now();
         match self.hub.keep_alive(lease, within).await {
-            Ok(Some(seconds)) => {
-                self.table.renewed(lease, seconds, sent);
+            Ok(answer) if answer.ttl > 0 => {
+                let term = answer.header.map_or(0, |header| header.raft_term);
+                self.table.renewed(lease, answer.ttl, sent, term);
                 Ok(true)
             }
-            Ok(None) | Err(Trouble::LeaseGone) => {
+            Ok(_) | Err(Trouble::LeaseGone) => {
                 self.table.ended(lease);
                 Ok(false)
             }
             Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// A majority has confirmed an answer to what was asked then.
+    pub(super) fn confirmed(&self, asked: Tick, header: Option<ResponseHeader>) {
+        if let Some(header) = header {
+            self.table.confirmed(asked, header.raft_term);
         }
     }
 
@@ -92,9 +107,22 @@ impl Core {
         }
     }
 
+    /// Ends the leases under which nobody has a claim, all at the same time.
+    ///
+    /// A release and this are two requests: the answer to a revocation does not tell whether the claim was there.
+    pub(super) async fn give_back(self: &Arc<Self>) {
+        let within = self.hub.address.timeout.min(GIVING_BACK);
+        let mut revoking = JoinSet::new();
+        for lease in self.table.close() {
+            let core = Arc::clone(self);
+            revoking.spawn(async move { core.revoke(lease, within).await });
+        }
+        let all = async { while revoking.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(within, all).await;
+    }
+
     /// Ends a lease and all that is under it.
-    pub(super) async fn revoke(&self, lease: i64) -> Result<()> {
-        let within = self.hub.address.timeout;
+    pub(super) async fn revoke(&self, lease: i64, within: Duration) -> Result<()> {
         let request = LeaseRevokeRequest { id: lease };
         let mut doubt = Doubt::None;
         match self

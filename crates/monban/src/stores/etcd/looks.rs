@@ -17,7 +17,9 @@ impl Asking<'_> {
             ..TxnRequest::default()
         };
         let within = self.core.patience(self.claim.ttl);
+        let asked = self.core.hub.clock.now();
         let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
+        self.core.confirmed(asked, answer.header);
         let (revision, mut ranges) = ops::ranges(answer);
         let range = ranges.pop().unwrap_or_default();
         Ok(Sight::of(revision, range, &self.line))
@@ -58,7 +60,9 @@ impl Asking<'_> {
             ..TxnRequest::default()
         };
         let within = self.core.patience(self.claim.ttl);
+        let asked = self.core.hub.clock.now();
         let answer = self.core.hub.ask(&request, within, Tries::Many).await?;
+        self.core.confirmed(asked, answer.header);
         let (revision, ranges) = ops::ranges(answer);
         let mut ranges = ranges.into_iter();
         let sight = Sight::of(revision, ranges.next().unwrap_or_default(), &self.line);

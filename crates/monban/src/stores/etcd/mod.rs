@@ -30,7 +30,8 @@
 //! [`Grant::ttl`](crate::contract::Grant::ttl) says so. One lease, kept between acquisitions, carries all claims of a
 //! TTL; it lives a sixteenth of the TTL, at least one second and at most five, longer than they do, and etcd ends leases
 //! within a second after that: then a dead process's keys are free. A claim that is alone in not being renewed is deleted
-//! by us on the second. A linger has a lease of its own, in whole seconds too.
+//! by us on the second. A linger has a lease of its own, in whole seconds too. A store that is closed revokes those
+//! of its leases under which nobody has a claim: what cannot say so ends by itself.
 //!
 //! # Permissions
 //!
@@ -197,9 +198,14 @@ impl Store for EtcdStore {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.core, prefix).await
     }
+
+    async fn close(&self) {
+        self.core.give_back().await;
+    }
 }
 
-/// The claims are left to their TTL: nothing is said to the servers.
+/// The claims, and the leases that [`close`](Store::close) has not given back, are left to their TTL: nothing is said
+/// to the servers.
 impl Drop for EtcdStore {
     fn drop(&mut self) {
         for task in self.tasks().drain(..) {

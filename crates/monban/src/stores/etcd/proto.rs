@@ -9,6 +9,9 @@ use prost::{Enumeration, Message, Oneof};
 pub(super) struct ResponseHeader {
     #[prost(int64, tag = "3")]
     pub(super) revision: i64,
+    /// How many elections there were, as far as the member knows.
+    #[prost(uint64, tag = "4")]
+    pub(super) raft_term: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -286,6 +289,9 @@ pub(super) struct LeaseKeepAliveRequest {
 
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub(super) struct LeaseKeepAliveResponse {
+    /// As of before the lease was renewed.
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
     #[prost(int64, tag = "2")]
     pub(super) id: i64,
     #[prost(int64, tag = "3")]

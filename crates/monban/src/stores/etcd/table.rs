@@ -5,6 +5,10 @@
 //! What a shared lease cannot do, end one claim that nobody renews while others live, is done here: each claim has an
 //! instant from which it is deleted by us.
 //!
+//! A leader renews leases alone, without asking the others. One that was stopped, or cut off, and has been replaced may
+//! renew one before it hears of that, which changes nothing: version 3.4.23 does. So a renewal counts once a majority
+//! has confirmed, in answer to something asked later, that there was no election since.
+//!
 //! A request whose answer was lost may be carried out at any time later, and put a claim that nobody wants any more
 //! under a lease that lives on for others. So its lease is *retired*: no new claim gets it, what is attached to it and
 //! is nobody's is deleted, and when its last claim has left it is revoked, after which nothing can be put under it.
@@ -83,6 +87,10 @@ struct Lease {
     lives: Duration,
     /// When that renewal was sent.
     renewed: Tick,
+    /// When the last one was sent that counts.
+    counts: Tick,
+    /// As of which election the last one was, and when it was answered; `None`: it counts.
+    open: Option<(u64, Tick)>,
     used: Tick,
     claims: usize,
     kind: Kind,
@@ -191,6 +199,8 @@ impl Table {
         let strange = || Lease {
             lives: Duration::ZERO,
             renewed: Tick::default(),
+            counts: Tick::default(),
+            open: None,
             used: now,
             claims: 0,
             kind: Kind::Strange,
@@ -246,6 +256,8 @@ impl Table {
         let made = Lease {
             lives: seconds_of(seconds),
             renewed: sent,
+            counts: sent, // a majority has granted it
+            open: None,
             used: sent,
             claims: 0,
             kind: Kind::Current(class),
@@ -266,12 +278,47 @@ impl Table {
         lease.is_some_and(|lease| now.after(whole(ttl)) <= lease.renewed.after(lease.lives))
     }
 
-    /// A lease was renewed by a request sent then.
-    pub(super) fn renewed(&self, lease: i64, seconds: i64, sent: Tick) {
+    /// A lease was renewed by a request sent then, at a member that knew of so many elections.
+    pub(super) fn renewed(&self, lease: i64, seconds: i64, sent: Tick, term: u64) {
+        let now = self.clock.now();
         if let Some(lease) = self.lock().leases.get_mut(&lease) {
             lease.lives = seconds_of(seconds);
             lease.renewed = lease.renewed.max(sent);
+            lease.open = (term > 0).then_some((term, now));
+            if term == 0 {
+                lease.counts = lease.renewed; // something in between keeps the number to itself
+            }
         }
+    }
+
+    /// A majority has answered what was asked then, and there were so many elections.
+    pub(super) fn confirmed(&self, asked: Tick, term: u64) {
+        for lease in self.lock().leases.values_mut() {
+            match lease.open {
+                Some((then, _)) if then < term => {
+                    (lease.renewed, lease.open) = (lease.counts, None);
+                }
+                Some((then, answered)) if then == term && answered <= asked => {
+                    (lease.counts, lease.open) = (lease.renewed, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a renewal of this lease may not count.
+    pub(super) fn is_open(&self, lease: i64) -> bool {
+        let inner = self.lock();
+        inner.leases.get(&lease).is_some_and(|l| l.open.is_some())
+    }
+
+    /// Whether a claim, as of when it was asked for or renewed, lives for its whole TTL for certain.
+    pub(super) fn is_carried(&self, claim: &Claim, asked: Tick) -> bool {
+        let inner = self.lock();
+        let known = inner.claims.get(&claim.id);
+        let lease = known.and_then(|known| inner.leases.get(&known.lease));
+        let end = asked.after(whole(claim.ttl));
+        lease.is_some_and(|l| l.open.is_none() && end <= l.counts.after(l.lives))
     }
 
     /// A lease has ended, and all that was under it.
@@ -299,6 +346,31 @@ impl Table {
         }
         drop(inner);
         self.work.notify_one();
+    }
+
+    /// The leases under which nobody has a claim. No new claim gets them, and whether they are ended by the caller or
+    /// not, they are not kept any more.
+    pub(super) fn close(&self) -> Vec<i64> {
+        let now = self.clock.now();
+        let mut inner = self.lock();
+        let Inner {
+            claims,
+            leases,
+            current,
+        } = &mut *inner;
+        let wanted = |id: &i64| {
+            let mut claims = claims.values();
+            claims.any(|known| known.lease == *id && known.fate != Fate::Leaves)
+        };
+        let mut over = Vec::new();
+        for (id, lease) in leases.iter_mut() {
+            if lease.kind != Kind::Strange && !wanted(id) {
+                (lease.kind, lease.swept) = (Kind::Retired, now);
+                over.push(*id);
+            }
+        }
+        current.retain(|_, id| !over.contains(id));
+        over
     }
 
     /// Whether there is nothing to look after.
@@ -442,8 +514,39 @@ mod tests {
         assert!(table.is_fresh(7, ttl));
         clock.advance(Duration::from_millis(1));
         assert!(!table.is_fresh(7, ttl));
-        table.renewed(7, lease_seconds(ttl), clock.now());
+        table.renewed(7, lease_seconds(ttl), clock.now(), 1);
         assert!(table.is_fresh(7, ttl));
+    }
+
+    #[test]
+    fn a_renewal_counts_when_a_majority_has_confirmed_that_there_was_no_election() {
+        let (table, clock) = table();
+        let held = claim(30);
+        let asked = clock.now();
+        table.granted(held.ttl, 7, 32, asked);
+        table.enter(&held, b"x".to_vec(), 7);
+        assert!(table.is_carried(&held, asked));
+        let step = |term| {
+            clock.advance(10 * SECOND);
+            let asked = clock.now();
+            clock.advance(Duration::from_millis(1));
+            table.renewed(7, 32, asked, term);
+            assert!(table.is_fresh(7, held.ttl) && !table.is_carried(&held, asked));
+            clock.advance(SECOND);
+            asked
+        };
+        let asked = step(5);
+        table.confirmed(asked, 5); // asked for before the renewal was answered: it says nothing
+        assert!(table.is_open(7));
+        table.confirmed(clock.now(), 5);
+        assert!(table.is_carried(&held, asked) && !table.is_open(7));
+        let asked = step(5);
+        table.confirmed(clock.now(), 6);
+        assert!(!table.is_open(7) && !table.is_carried(&held, asked));
+        assert!(!table.is_fresh(7, held.ttl), "it is to be renewed again");
+        let asked = step(6);
+        table.confirmed(clock.now(), 6);
+        assert!(table.is_carried(&held, asked));
     }
 
     #[test]
@@ -491,7 +594,7 @@ mod tests {
         for _ in 0..7 {
             clock.advance(17 * SECOND);
             assert_eq!(table.chores().renew, [7]);
-            table.renewed(7, 32, clock.now());
+            table.renewed(7, 32, clock.now(), 1);
         }
         clock.advance(5 * SECOND);
         assert_eq!(table.chores().revoke, [7]);

@@ -34,7 +34,7 @@ pub(super) async fn look_after(core: Arc<Core>) {
             let _ = sweep(&core, lease).await;
         }
         for lease in chores.revoke {
-            let _ = core.revoke(lease).await;
+            let _ = core.revoke(lease, core.hub.address.timeout).await;
         }
     }
 }

@@ -5,6 +5,8 @@
 //! server catches up on older revisions only ten times a second. If the server was further by then, what was watched
 //! for is looked at once more, so nothing falls between.
 //!
+//! So it does not matter either what the server has forgotten by a compaction while no stream was open.
+//!
 //! A holder watches its own claim, once it has held for a moment: most holds are over by then.
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Streaming;
 
+use super::faults::Trouble;
 use super::hub::{Link, Shared, Tries};
 use super::names;
 use super::ops;
@@ -29,12 +32,15 @@ use super::table::Table;
 use super::value::{State, Value};
 use crate::contract::Wake;
 use crate::data::ClaimId;
-use crate::rule::backoff;
+use crate::rule::{Tick, backoff};
 
 /// A hold of less than one tick is never watched, one of two always.
 const TICK: Duration = Duration::from_millis(20);
 /// The longest pause between two tries to open the stream; and the pause of one whose watch is refused.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// The number of a watch that the server does not begin.
+const REFUSED: i64 = -1;
 
 /// What is watched for.
 #[derive(Clone, Debug)]
@@ -65,6 +71,8 @@ struct Watch {
     wake: Arc<Notify>,
     /// Who waits, to be told at which revision it came about.
     waiter: Option<ClaimId>,
+    /// The server has it, on the stream that is open.
+    there: bool,
 }
 
 /// Takes orders for the task that watches.
@@ -105,6 +113,7 @@ impl Watches {
             seen,
             wake: Arc::clone(&wake),
             waiter,
+            there: false,
         };
         let soon = waiter.is_none();
         // If the task has ended, so has the store: nobody is woken any more.
@@ -147,6 +156,15 @@ struct Stream {
     requests: mpsc::UnboundedSender<WatchRequest>,
     answers: Streaming<WatchResponse>,
     link: Link,
+    opened: Tick,
+}
+
+/// What an answer calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    /// The stream is still ours by a token that is not valid any more.
+    OldToken,
 }
 
 /// Watches for ever.
@@ -190,7 +208,12 @@ pub(super) async fn watch(hub: Shared, table: Arc<Table>, Orders(mut orders): Or
                     None => return,
                 },
                 answer = stream.answers.message() => match answer {
-                    Ok(Some(answer)) => watcher.hear(answer, &stream.requests),
+                    Ok(Some(answer)) => {
+                        if watcher.hear(answer, &stream) == Heard::OldToken {
+                            watcher.hub.sign_in_again(&stream.link).await;
+                            break;
+                        }
+                    }
                     Ok(None) | Err(_) => {
                         hub.give_up(turn);
                         break;
@@ -215,7 +238,8 @@ impl Watcher {
     async fn open(&mut self) -> Option<Stream> {
         let link = self.hub.link();
         let (requests, taken) = mpsc::unbounded_channel();
-        for (id, watch) in &self.watched {
+        for (id, watch) in &mut self.watched {
+            watch.there = false;
             let _ = requests.send(create(*id, &watch.target));
         }
         let opened = self.hub.watch(&link, UnboundedReceiverStream::new(taken));
@@ -224,7 +248,12 @@ impl Watcher {
                 requests,
                 answers,
                 link,
+                opened: self.hub.clock.now(),
             }),
+            Err(Trouble::TokenGone) => {
+                self.hub.sign_in_again(&link).await;
+                None
+            }
             Err(_) => {
                 self.hub.give_up(link.turn);
                 None
@@ -277,21 +306,37 @@ impl Watcher {
         }
     }
 
-    fn hear(&mut self, answer: WatchResponse, requests: &Requests) {
-        let id = answer.watch_id;
-        let Some(watch) = self.watched.get_mut(&id) else {
-            return;
+    /// It is refused (the user may not read there, say): those who wait are left with asking now and then.
+    fn refuse(&mut self, id: i64) {
+        let refused = |other: &i64, watch: &mut Watch| match id {
+            REFUSED => !watch.there,
+            id => *other == id,
         };
-        if answer.canceled {
-            // It is refused (the user may not read there, say): those who wait are left with asking now and then.
-            if let Some(watch) = self.watched.remove(&id) {
-                tokio::spawn(async move {
-                    tokio::time::sleep(PAUSE).await;
-                    watch.wake.notify_one();
-                });
-            }
-            return;
+        for (_, watch) in self.watched.extract_if(refused) {
+            tokio::spawn(async move {
+                tokio::time::sleep(PAUSE).await;
+                watch.wake.notify_one();
+            });
         }
+    }
+
+    fn hear(&mut self, answer: WatchResponse, stream: &Stream) -> Heard {
+        let (id, requests) = (answer.watch_id, &stream.requests);
+        // One that is refused has no number, as its answer tells it. What we cancel ourselves is not watched any more.
+        if answer.canceled && (id == REFUSED || self.watched.contains_key(&id)) {
+            // A stream is ours by the token that it was opened with, which may be over: the server calls that a lack of
+            // permission. It is one if a new stream is refused, too.
+            let age = self.hub.clock.now().since(stream.opened);
+            if self.hub.address.user.is_some() && age >= PAUSE {
+                return Heard::OldToken;
+            }
+            self.refuse(id);
+            return Heard::Nothing;
+        }
+        let Some(watch) = self.watched.get_mut(&id) else {
+            return Heard::Nothing;
+        };
+        watch.there = true;
         let revision = answer.header.map_or(0, |header| header.revision);
         if answer.created && revision > watch.seen {
             let (hub, target) = (Arc::clone(&self.hub), watch.target.clone());
@@ -304,6 +349,7 @@ impl Watcher {
             }
             self.fire(id, Some(requests));
         }
+        Heard::Nothing
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::faults::{self, Trouble};
 use super::hub::{Doubt, Shared, Tries};
 use super::ops;
-use super::proto::{Response, ResponseHeader, TxnRequest, TxnResponse};
+use super::proto::{Response, TxnRequest, TxnResponse};
 use crate::data::Error;
 
 /// Parts of one transaction: etcd takes 128 operations by default, counted along each branch.
@@ -109,11 +109,12 @@ async fn together(hub: &Shared, parts: Vec<Write>) {
     );
     match sent.await {
         Ok(answer) => {
-            let revision = answer.header.as_ref().map_or(0, |header| header.revision);
+            let header = answer.header.unwrap_or_default();
+            let revision = header.revision;
             for (part, op) in parts.into_iter().zip(answer.responses) {
                 let answer = match op.response {
                     Some(Response::Txn(mut answer)) => {
-                        answer.header = Some(ResponseHeader { revision });
+                        answer.header = Some(header);
                         Ok(answer)
                     }
                     _ => Err(Trouble::Failed(faults::garbled(&hub.address))),

@@ -331,6 +331,8 @@ impl Store for FileStore {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(self.dir()?, prefix)
     }
+
+    async fn close(&self) {}
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

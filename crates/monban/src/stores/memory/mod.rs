@@ -123,6 +123,8 @@ impl Store for MemoryStore {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         Ok(self.with(|turn| turn.inspect(prefix)))
     }
+
+    async fn close(&self) {}
 }
 
 impl fmt::Debug for MemoryStore {

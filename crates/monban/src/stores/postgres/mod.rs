@@ -181,6 +181,8 @@ impl Store for PostgresStore {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.hub, prefix).await
     }
+
+    async fn close(&self) {}
 }
 
 impl Drop for PostgresStore {

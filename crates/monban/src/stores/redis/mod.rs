@@ -145,6 +145,8 @@ impl Store for RedisStore {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.hub, prefix).await
     }
+
+    async fn close(&self) {}
 }
 
 impl Drop for RedisStore {

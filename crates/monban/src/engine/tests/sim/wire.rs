@@ -234,4 +234,8 @@ impl Store for Wire {
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         self.0.store.inspect(prefix).await
     }
+
+    async fn close(&self) {
+        self.0.store.close().await;
+    }
 }

@@ -45,11 +45,14 @@ pub const ALL: &[Client] = &[
     plain("monban", Runtime::Rust),
     // `SET key value NX PX`, a checked delete: the two round trips that every lock needs at least.
     plain("raw", Runtime::Rust),
+    // The same two round trips with monban's scripts: what of monban is the server's part.
+    plain("raw-with-our-scripts", Runtime::Rust),
     // `SET key value NX EX`, then a bare `DEL`: the guard of a Rake task.
     plain("rake", Runtime::Rust),
     plain("rslock", Runtime::Rust),
     plain("monban-on-one-thread", Runtime::Rust),
     plain("raw-on-one-thread", Runtime::Rust),
+    plain("raw-with-our-scripts-on-one-thread", Runtime::Rust),
     // A list and a message, with nothing that makes a lock safe: what a hand-over costs at least.
     plain("bare-queue", Runtime::Rust),
     plain("redis-py", Runtime::Python),

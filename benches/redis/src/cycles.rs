@@ -13,9 +13,11 @@ const CASES: [(usize, f64); 3] = [(1, 0.8), (64, 0.9), (1000, 1.15)];
 const NAMES: &[&str] = &[
     "monban",
     "raw",
+    "raw-with-our-scripts",
     "rslock",
     "monban-on-one-thread",
     "raw-on-one-thread",
+    "raw-with-our-scripts-on-one-thread",
     "redsync",
     "redis-py",
     "redis-py-asyncio",
@@ -68,7 +70,8 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
     text.push_str(
         "\nThe cycles of monban carry a fence each, and a renewal and a notice of loss stand ready. Clients in Rust run as in a \
          program with `#[tokio::main]`; `-on-one-thread`: all tasks and the connection of raw on one thread, which is \
-         cheapest where there is nothing else to do, with its own floor.\n\n",
+         cheapest where there is nothing else to do, with its own floor. raw-with-our-scripts is raw with monban's scripts in place \
+         of its two commands, one call for each key: what lies between it and raw is the server's part.\n\n",
     );
     Ok(text)
 }

@@ -51,9 +51,11 @@ struct Peer {
 const NAMES: &[&str] = &[
     "monban",
     "raw",
+    "raw-with-our-scripts",
     "rslock",
     "monban-on-one-thread",
     "raw-on-one-thread",
+    "raw-with-our-scripts-on-one-thread",
     "bare-queue",
     "redsync",
     "redis-py",

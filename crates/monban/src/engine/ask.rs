@@ -96,18 +96,18 @@ impl Engine {
         self.keeper()?;
         let (reply, answer) = oneshot::channel();
         let token = Pending::new(self);
-        lock(&self.inbox).asks.push(Ask {
+        self.post([Ask {
             claim: claim.clone(),
             reply,
             token,
-        });
-        self.asked();
+        }]);
         answer.await.map_err(|_| self.keeper_is_gone())
     }
 
-    /// Tells the keeper of what was put into the inbox, unless it looks there by itself before it can send more.
-    pub(super) fn asked(&self) {
-        if self.flights.more_asks() {
+    /// Leaves claims for the keeper, and tells it unless it looks there by itself before it can send more.
+    pub(super) fn post(&self, asks: impl IntoIterator<Item = Ask>) {
+        let may_go = lock(&self.inbox).asks.add(asks);
+        if may_go {
             self.work.notify_one();
         }
     }

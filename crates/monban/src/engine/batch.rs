@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use super::acquire::{BusyInfo, Request, accepted};
 use super::ask::{Ask, Parcel};
 use super::core::Engine;
-use super::hold::lock;
 use super::lease::Lease;
 use super::leave::{Leaving, Pending};
 use super::wait::Asked;
@@ -135,8 +134,7 @@ impl Engine {
         };
         let asks: Vec<_> = claims.iter().map(ask).collect();
         // At once: the keeper must not set off with the first of them.
-        lock(&self.inbox).asks.extend(asks);
-        self.asked();
+        self.post(asks);
         let mut parcels = Vec::with_capacity(claims.len());
         for answer in answers {
             parcels.push(answer.await.map_err(|_| self.keeper_is_gone())?);

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Notify, oneshot};
 
 use super::acquire::Request;
-use super::ask::Ask;
 use super::gate::{Gate, Pass};
 use super::hold::{End, Hold, lock};
+use super::inbox::Inbox;
 use super::keeper;
-use super::leave::{Leaving, Pending};
+use super::leave::Pending;
 use super::schedule::{Look, Schedule};
 use super::wait::woken;
 use crate::contract::{Guarantees, Reach, Store, Wake};
@@ -33,7 +33,6 @@ pub(crate) struct Engine {
     pub(super) schedule: Mutex<Schedule>,
     /// Tells the keeper to look at inbox and schedule.
     pub(super) work: Notify,
-    pub(super) flights: keeper::Flights,
     guarantees: OnceLock<Guarantees>,
     process: ProcessId,
     /// Of claims without a label of their own.
@@ -52,14 +51,6 @@ pub(crate) struct Engine {
     /// What `close` waits for: acquisitions, requests and releases that are not done yet.
     pub(super) pending: AtomicUsize,
     pub(super) settled: Notify,
-}
-
-/// What callers have left for the keeper.
-#[derive(Default)]
-pub(crate) struct Inbox {
-    pub(super) asks: Vec<Ask>,
-    pub(super) leaves: Vec<Leaving>,
-    pub(super) suspects: Vec<Arc<Hold>>,
 }
 
 /// Keeps the keeper alive: held by locks and leases, not by the keeper itself.
@@ -86,7 +77,6 @@ impl Engine {
             inbox: Mutex::default(),
             schedule: Mutex::default(),
             work: Notify::new(),
-            flights: keeper::Flights::default(),
             guarantees: OnceLock::new(),
             process: ProcessId::random(),
             claimant: Claimant::this_process(label),
@@ -238,8 +228,8 @@ impl Engine {
     /// The keeper's thread has panicked: leases that nobody keeps are lost, and nobody waits for ever.
     pub(super) fn keeper_failed(&self) {
         self.failed.store(true, Ordering::SeqCst);
-        let inbox = std::mem::take(&mut *lock(&self.inbox));
-        drop(inbox);
+        let left = lock(&self.inbox).empty();
+        drop(left); // not under the mutex
         let end = Tick::from_nanos(u64::MAX);
         self.ring(end);
         let holds = lock(&self.schedule).due(end);

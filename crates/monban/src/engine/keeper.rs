@@ -1,12 +1,12 @@
 //! The keeper: a thread with a small runtime that drives the store, renews, and cleans up.
 //!
 //! No busy or blocked caller can starve it. What is ready together travels together: while two batches of
-//! a verb are on their way, further claims collect for the next.
+//! a verb are on their way, further claims collect for the next (`inbox`).
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,18 +14,15 @@ use std::time::Duration;
 use super::ask::{Ask, Parcel};
 use super::core::Engine;
 use super::hold::{Hold, lock};
+use super::inbox::Inbox;
 use super::leave::Leaving;
 use super::schedule::Look;
 use crate::contract::{Reach, Renewal};
 use crate::data::{Claim, Keep, Leave, Loss, Result};
 use crate::rule::{Clock, Tick};
 
-/// The most claims of one request.
-const BATCH: usize = 128;
 /// The most renewals of one request: they are cheap for the store, and nobody waits for them.
 const RENEWALS: usize = 512;
-/// How many requests of a verb are on their way at once. One leaves the store idle between two.
-const IN_FLIGHT: usize = 2;
 /// Timers of the runtime stand still while the machine sleeps; the keeper looks at its clock this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -41,8 +38,10 @@ pub(super) fn start(engine: Arc<Engine>) -> io::Result<tokio::runtime::Handle> {
             match built {
                 Ok(runtime) => {
                     let _ = sender.send(Ok(runtime.handle().clone()));
-                    let work = || runtime.block_on(run(Arc::clone(&engine)));
-                    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    // As a task among the others: what they do to wake the outermost future costs two system calls.
+                    let kept = runtime.spawn(run(Arc::clone(&engine)));
+                    let work = || runtime.block_on(kept);
+                    if !matches!(catch_unwind(AssertUnwindSafe(work)), Ok(Ok(()))) {
                         engine.keeper_failed();
                     }
                 }
@@ -66,25 +65,6 @@ pub(super) async fn sleep_until(clock: &Clock, at: Tick) {
             () = tokio::time::sleep(nap) => {}
             () = std::future::poll_fn(|context| clock.poll_moved(now, context.waker())) => {}
         }
-    }
-}
-
-/// How many requests of each verb are on their way.
-#[derive(Debug, Default)]
-pub(super) struct Flights {
-    asks: AtomicUsize,
-    leaves: AtomicUsize,
-}
-
-impl Flights {
-    /// Whether a request for claims may go now. If not, the keeper looks again when one of those on their way has arrived.
-    pub(super) fn more_asks(&self) -> bool {
-        self.asks.load(Ordering::SeqCst) < IN_FLIGHT
-    }
-
-    /// The same for releases.
-    pub(super) fn more_leaves(&self) -> bool {
-        self.leaves.load(Ordering::SeqCst) < IN_FLIGHT
     }
 }
 
@@ -124,36 +104,20 @@ async fn sleep_if(clock: &Clock, at: Option<Tick>) {
     }
 }
 
-/// Takes a batch if there is one and a request may go.
-fn take<T>(from: &mut Vec<T>, flying: &AtomicUsize) -> Option<Vec<T>> {
-    if from.is_empty() || flying.load(Ordering::SeqCst) >= IN_FLIGHT {
-        return None;
-    }
-    flying.fetch_add(1, Ordering::SeqCst);
-    if from.len() <= BATCH {
-        return Some(std::mem::take(from));
-    }
-    let rest = from.split_off(BATCH);
-    Some(std::mem::replace(from, rest))
-}
-
-/// Counts a request as arrived when it is dropped, also by a panic in the store.
+/// A request on its way; it has arrived when this is dropped, also by a panic in the store.
 struct Flight {
     engine: Arc<Engine>,
-    count: fn(&Flights) -> &AtomicUsize,
+    arrived: fn(&mut Inbox),
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        (self.count)(&self.engine.flights).fetch_sub(1, Ordering::SeqCst);
-        self.engine.work.notify_one();
-    }
-}
-
-fn flight(engine: &Arc<Engine>, count: fn(&Flights) -> &AtomicUsize) -> Flight {
-    Flight {
-        engine: Arc::clone(engine),
-        count,
+        let mut inbox = lock(&self.engine.inbox);
+        (self.arrived)(&mut inbox);
+        if inbox.asks.may_go() || inbox.leaves.may_go() {
+            drop(inbox);
+            self.engine.work.notify_one();
+        }
     }
 }
 
@@ -163,8 +127,7 @@ fn set_off(engine: &Arc<Engine>) {
     loop {
         let (leaves, asks) = {
             let mut inbox = lock(&engine.inbox);
-            let leaves = take(&mut inbox.leaves, &engine.flights.leaves);
-            (leaves, take(&mut inbox.asks, &engine.flights.asks))
+            (inbox.leaves.take(), inbox.asks.take())
         };
         if leaves.is_none() && asks.is_none() {
             return;
@@ -179,7 +142,10 @@ fn set_off(engine: &Arc<Engine>) {
 }
 
 fn send_asks(engine: &Arc<Engine>, mut batch: Vec<Ask>) {
-    let flight = flight(engine, |flights| &flights.asks);
+    let flight = Flight {
+        engine: Arc::clone(engine),
+        arrived: |inbox| inbox.asks.arrived(),
+    };
     // A caller that has gone before its request was sent needs no request.
     batch.retain(|ask| !ask.reply.is_closed());
     if batch.is_empty() {
@@ -206,7 +172,10 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
 }
 
 fn send_leaves(engine: &Arc<Engine>, batch: Vec<Leaving>) {
-    let flight = flight(engine, |flights| &flights.leaves);
+    let flight = Flight {
+        engine: Arc::clone(engine),
+        arrived: |inbox| inbox.leaves.arrived(),
+    };
     tokio::spawn(async move {
         let engine = Arc::clone(&flight.engine);
         release(&engine, batch).await;

@@ -158,11 +158,11 @@ impl Engine {
         let holds = counted.iter().filter(leaves_for_good);
         let holds: Vec<_> = holds.filter_map(|leaving| leaving.hold.clone()).collect();
         // One lock for all: the keeper must not set off with the first of them.
-        lock(&self.inbox).leaves.extend(counted);
+        let may_go = lock(&self.inbox).leaves.add(counted);
         // The next of this process need not wait for the answer: its request sets off behind this one, or with it. If
         // it overtakes, the store finds the key busy, and wakes it.
         holds.iter().for_each(|hold| hold.open_gate());
-        if self.flights.more_leaves() {
+        if may_go {
             self.work.notify_one();
         }
     }

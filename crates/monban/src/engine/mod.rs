@@ -15,6 +15,7 @@ mod core;
 mod deadline;
 mod gate;
 mod hold;
+mod inbox;
 mod keeper;
 mod lease;
 mod leave;

@@ -1,4 +1,5 @@
-//! Four ways to take a key: monban's, the bare two round trips, a Rake task's guard, and rslock's.
+//! Ways to take a key: monban's, the bare two round trips, the same with monban's scripts, a Rake task's guard, and
+//! rslock's.
 
 use std::env;
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use redis::io::tcp::TcpSettings;
 use redis::{IntoConnectionInfo, Script, cmd};
 use rslock::LockManager;
 
+use crate::scripted::Scripted;
+
 /// How long `raw` and `rake` pause between two tries, if nobody says.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -18,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) enum Kind {
     Monban(Locks),
     Raw(Raw),
+    Scripted(Scripted),
     Rake(Raw),
     Rslock(LockManager, Duration),
 }
@@ -46,6 +50,7 @@ pub(crate) enum Taken {
 pub(crate) enum Held {
     Monban(Lease),
     Raw(Raw, String, String),
+    Scripted(Scripted, String, String),
     Rake(Raw, String),
     Rslock(LockManager, rslock::Lock),
 }
@@ -62,6 +67,9 @@ impl Kind {
                 Self::Monban(Locks::connect(&format!("etcd://127.0.0.1:{port}")).await?)
             }
             "raw" => Self::Raw(Raw::connect(&url, retry).await?),
+            "raw-with-our-scripts" => {
+                Self::Scripted(Scripted::over(Raw::connect(&url, retry).await?.connection))
+            }
             "rake" => Self::Rake(Raw::connect(&url, retry).await?),
             "rslock" => {
                 let mut manager = LockManager::new(vec![url]);
@@ -108,6 +116,10 @@ impl Kind {
                 let set = raw.set(key, &token, "PX", ttl.as_millis()).await?;
                 set.then(|| Held::Raw(raw.clone(), key.to_owned(), token))
             }
+            Self::Scripted(scripted) => {
+                let value = scripted.take(key, ttl).await?;
+                value.map(|value| Held::Scripted(scripted.clone(), key.to_owned(), value))
+            }
             Self::Rake(raw) => {
                 let seconds = ttl.as_secs().max(1);
                 let set = raw.set(key, "1", "EX", seconds.into()).await?;
@@ -124,7 +136,7 @@ impl Kind {
     /// As the client itself pauses: rslock for a random part of its delay.
     fn pause(&self) -> Duration {
         match self {
-            Self::Monban(_) => PAUSE,
+            Self::Monban(_) | Self::Scripted(_) => PAUSE,
             Self::Raw(raw) | Self::Rake(raw) => raw.retry,
             Self::Rslock(_, retry) => retry.mul_f64(chance()),
         }
@@ -207,6 +219,7 @@ impl Held {
                     .await?;
                 freed == 1
             }
+            Self::Scripted(scripted, key, value) => scripted.free(&key, &value).await?,
             Self::Rake(raw, key) => {
                 let mut connection = raw.connection.clone();
                 let freed: i32 = cmd("DEL").arg(key).query_async(&mut connection).await?;

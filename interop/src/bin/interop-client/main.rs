@@ -1,11 +1,12 @@
 //! monban, and what is written in Rust beside it, as a program that a test can talk to; the words are in `driver.rs`.
 //!
 //! ```text
-//! interop-client monban|monban-on-etcd|raw|rake|rslock[-on-one-thread]|bare-queue PORT [RETRY_MS]
+//! interop-client monban|monban-on-etcd|raw|raw-with-our-scripts|rake|rslock[-on-one-thread]|bare-queue PORT [RETRY_MS]
 //! ```
 
 mod bare;
 mod kinds;
+mod scripted;
 mod work;
 
 use std::collections::HashMap;

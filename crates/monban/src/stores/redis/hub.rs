@@ -209,7 +209,7 @@ impl Hub {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.watches.idle() {
+            while self.watches.idle() {
                 self.watches.some.notified().await;
                 ticks.reset();
             }

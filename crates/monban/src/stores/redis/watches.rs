@@ -9,6 +9,7 @@
 //! moment, since most holds are over by then and would have been watched for nothing. Who becomes the head by a hand-over
 //! is in less of a hurry: monban holds the key, and tells when it is done; the watch is for a foreign deletion alone.
 
+mod known;
 mod signal;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -18,14 +19,13 @@ use std::time::Duration;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
+pub(super) use known::Handed;
+use known::{Known, Role, owner};
 use signal::{Signal, is_held, lock, wake_after};
 
 use crate::contract::Wake;
 use crate::data::{Claim, ClaimId, Error, IfBusy, Key, Mode, ProcessId, Result};
 use crate::rule::Tick;
-
-/// Values longer than this are told apart by their beginning.
-pub(super) const SEEN: usize = 400;
 
 /// Ticks until a claim watches its key that became the head by a hand-over.
 const PATIENT: usize = 5;
@@ -51,52 +51,6 @@ struct Inner {
     now: Vec<ClaimId>,
     /// Heads to be watched if they still wait then: one list for each tick.
     heads: VecDeque<Vec<ClaimId>>,
-}
-
-struct Known {
-    key: Key,
-    mode: Mode,
-    role: Role,
-    signal: Option<Arc<Signal>>,
-    /// It was refused and is not in line: it is known for as long as somebody listens.
-    passing: bool,
-    /// It holds, and did not when its key was read last. A holder is told once: only what is read twice is told.
-    doubted: bool,
-    /// Until when its place in the line lives at least, as the server was last heard to confirm.
-    lives: Option<Tick>,
-    /// When it last said that the claim waits, in µs of its clock.
-    waited: i64,
-    /// What it was granted when its turn came, and until when its place lived by what was known then.
-    handed: Option<(Handed, Option<Tick>)>,
-}
-
-/// A grant that came by a message: its number (a fence, except for shares) and its seat, or -1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Handed {
-    pub(super) number: i64,
-    pub(super) seat: i64,
-}
-
-impl Handed {
-    /// Reads `:<number>:<seat>`.
-    fn read(text: &str) -> Option<Self> {
-        let (number, seat) = text.strip_prefix(':')?.split_once(':')?;
-        let read = Self {
-            number: number.parse().ok()?,
-            seat: seat.parse().ok()?,
-        };
-        (read.number > 0 && read.seat >= -1).then_some(read)
-    }
-}
-
-#[derive(Clone)]
-enum Role {
-    /// Asked for; in line or not.
-    Waiting {
-        /// What was at the key when it was read last; `None`: nothing, or not read since the owner changed.
-        seen: Option<Box<[u8]>>,
-    },
-    Holding,
 }
 
 /// A key to be watched, and what to make of its value.
@@ -267,11 +221,25 @@ impl Watches {
         ids.into_iter().filter_map(|id| inner.look(id)).collect()
     }
 
-    /// Whether nothing is left to be watched.
+    /// Whether nothing is left to be watched. What is over by now is not: a process that is told so sleeps until its next
+    /// turn.
     pub(super) fn idle(&self) -> bool {
-        let inner = self.lock();
-        let empty = |ids: &Vec<ClaimId>| ids.is_empty();
-        [&inner.new, &inner.old, &inner.now].into_iter().all(empty) && inner.heads.iter().all(empty)
+        let mut inner = self.lock();
+        let Inner {
+            claims,
+            new,
+            old,
+            now,
+            heads,
+            ..
+        } = &mut *inner;
+        for ids in [&mut *new, &mut *old] {
+            ids.retain(|id| claims.get(id).is_some_and(|known| known.signal.is_some()));
+        }
+        heads
+            .iter_mut()
+            .for_each(|ids| ids.retain(|id| claims.get(id).is_some_and(Known::waits)));
+        new.is_empty() && old.is_empty() && now.is_empty() && heads.iter().all(Vec::is_empty)
     }
 
     /// These could not be read: again, later.
@@ -424,10 +392,7 @@ impl Inner {
     /// The heads for whom another tick was the last, as far as they still wait.
     fn heads_due(&mut self) -> Vec<ClaimId> {
         let mut due = self.heads.pop_front().unwrap_or_default();
-        due.retain(|id| {
-            let known = self.claims.get(id);
-            known.is_some_and(|known| matches!(known.role, Role::Waiting { .. }))
-        });
+        due.retain(|id| self.claims.get(id).is_some_and(Known::waits));
         due
     }
 
@@ -479,16 +444,6 @@ impl Drop for Listener {
             watches.mute(&self.id, &self.signal);
         }
     }
-}
-
-/// What tells one owner of a key from another: a marker stays the same whoever holds under it.
-fn owner(value: &[u8]) -> Box<[u8]> {
-    let end = if value.starts_with(b"mb1m:") {
-        5
-    } else {
-        value.len().min(SEEN)
-    };
-    value[..end].into()
 }
 
 pub(super) fn another_mode(key: &Key) -> Error {

@@ -59,6 +59,32 @@ async fn nothing_is_kept_of_claims_that_are_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn claims_that_are_over_keep_nobody_awake() {
+    let watches = Arc::new(Watches::default());
+    let (brief, next) = (claim("k"), claim("k"));
+    watches.ask(&brief).unwrap();
+    let lost = watches.hold(brief.id);
+    assert!(!watches.idle(), "it is to be watched soon");
+    watches.forget(&brief.id);
+    assert!(watches.idle());
+    drop(lost);
+    watches.ask(&next).unwrap();
+    let wake = watches.wait(next.id, false, Some(b"x"), None);
+    told(&watches, &format!("h{}:500", next.id));
+    assert!(
+        !watches.idle(),
+        "the head is to be watched if it waits for long"
+    );
+    drop(wake);
+    let lost = watches.hold(next.id);
+    assert_eq!(watches.take(true).len(), 0);
+    assert!(!watches.idle(), "it holds");
+    watches.forget(&next.id);
+    assert!(watches.idle(), "neither head nor holder any more");
+    drop(lost);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_comes_before_the_answer_is_not_lost() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k");

@@ -109,11 +109,10 @@ fn foreign(entry: &Entry, value: &[u8]) -> String {
     }
     if let Some(kind) = value.strip_prefix(NOT_A_STRING) {
         let kind = printable(kind);
-        let ends = match entry.expires_in {
-            Some(_) => expires(entry),
-            None => ", never expires: if nobody uses it, that program frees it".to_owned(),
-        };
-        return format!("not a monban lock: a {kind} of another program{ends}");
+        return format!(
+            "not a monban lock: a {kind} of another program{}",
+            expires(entry)
+        );
     }
     let token = format!("not a monban lock: {}-byte token, id {id}", value.len());
     match entry.expires_in {

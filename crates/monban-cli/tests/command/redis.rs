@@ -120,42 +120,6 @@ fn a_foreign_lock_that_never_expires_is_freed_by_hand() {
 }
 
 #[test]
-fn what_is_no_string_excludes_is_shown_by_its_name_and_is_not_freed() {
-    let Some(over) = Over::new() else { return };
-    for (kind, made) in [
-        ("hash", vec!["HSET", "k", "uuid:1", "1"]),
-        ("list", vec!["RPUSH", "k", "x"]),
-        ("set", vec!["SADD", "k", "x"]),
-        ("zset", vec!["ZADD", "k", "1", "x"]),
-        ("stream", vec!["XADD", "k", "*", "a", "b"]),
-    ] {
-        over.ask(&made);
-        let shown = over.run(&["show", "k"]).out;
-        let says = format!("not a monban lock: a {kind} of another program, never expires");
-        assert!(shown.contains(&says), "{shown}");
-        over.ask(&["PEXPIRE", "k", "60000"]);
-        let shown = over.run(&["show", "k"]).out;
-        let says = format!("a {kind} of another program, expires in 59s");
-        assert!(shown.contains(&says), "{shown}");
-        for prefix in ["", "k"] {
-            let listed = over.run(&["ls", prefix]).out;
-            assert!(
-                prefix == "k" || listed.is_empty(),
-                "ls lists monban's own: {listed}"
-            );
-        }
-        assert_eq!(over.run(&["run", "k", "--", "true"]).code, 75, "{kind}");
-        let freed = over.run(&["release", "k", "--foreign"]);
-        assert_ne!(freed.code, 0, "{kind}");
-        assert!(freed.err.contains(kind), "{}", freed.err);
-        assert_eq!(over.ask(&["TYPE", "k"]), kind);
-        over.ask(&["DEL", "k"]);
-        assert_eq!(over.run(&["run", "k", "--", "true"]).code, 0, "{kind}");
-        assert_eq!(over.residue(), "", "{kind}");
-    }
-}
-
-#[test]
 fn a_lease_that_is_freed_by_hand_ends_its_command_with_76() {
     let Some(over) = Over::new() else { return };
     let holder = over.start(&["run", "-k", "1", "k", "--", "sleep", "60"]);

@@ -1,5 +1,5 @@
-//! The Redis store and what surrounds it: a server that loads or has no room, a network that is cut, the keys and the
-//! permissions that the store uses, and another version of its format.
+//! The Redis store and what surrounds it: a server that loads or has no room, a network that is cut, the keys that the
+//! store uses, and another version of its format.
 
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on is to fail")]
@@ -10,7 +10,6 @@ mod keys;
 mod loading;
 mod monitor;
 mod partition;
-mod permissions;
 mod room;
 mod traffic;
 mod versions;

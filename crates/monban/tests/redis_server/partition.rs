@@ -207,16 +207,7 @@ fn a_holder_that_is_cut_off_for_a_moment_keeps_its_lease_and_for_a_ttl_loses_it_
     assert!(stale.is_err(), "a late write is accepted");
     drop(holder.leave);
     holder.thread.join().unwrap();
-    // It comes back as anybody, behind whoever holds.
-    let again = Turn::on(&place.far, &place.url, &value);
-    sleep(Duration::from_millis(500));
-    assert!(again.waits_on(), "granted to one that is cut off");
-    place.far.plug().unwrap();
-    place.line(1);
     next.leaves();
-    let (_, last) = again.holds();
-    assert!(last > overtaken_by);
-    again.leaves();
     eprintln!(
         "the holder knew {:?} after the cut, and the next had it {:?} later",
         end - cut,

@@ -104,6 +104,8 @@ fn who_holds_and_who_waits_are_told_that_the_server_loads_and_go_on_when_it_has(
             }
             assert!(renewals > 0 && asked > 0, "{mode:?}: {renewals}, {asked}");
             let server = server.join().unwrap();
+            a.warms_up().await; // both have connected again
+            b.warms_up().await;
             woken(changed).await; // to ask again, since it may have missed something
             let changed = b.waits(&waiter).await.changed.unwrap();
             let mut lost = grant.lost.unwrap();

@@ -458,30 +458,49 @@ fn one_release_wakes_the_next_and_the_one_behind_it_alone() {
         for _ in 0..20 {
             others.push(Client::of(&server).await);
         }
-        let held = holder.exclusive("k");
-        holder.takes(&held).await;
-        let mut waiting = Vec::new();
-        for client in &others {
-            let claim = client.exclusive("k");
-            let wake = client.waits(&claim).await.changed.unwrap();
-            waiting.push((client, claim, wake));
+        for foreign in [false, true] {
+            one_wakes(&server, &holder, &others, foreign).await;
         }
-        pause(50).await; // the head watches by now
-        holder.releases(&held).await;
-        let (first, claim, wake) = waiting.remove(0);
-        woken(wake).await;
-        first.takes(&claim).await;
-        pause(200).await;
-        let mut early = 0;
-        for (_, _, wake) in &mut waiting {
-            early += usize::from(
-                tokio::time::timeout(Duration::from_millis(1), wake)
-                    .await
-                    .is_ok(),
-            );
-        }
-        assert_eq!(early, 0, "only the one that holds now was to be woken");
     });
+}
+
+async fn one_wakes(server: &RedisServer, holder: &Client, others: &[Client], foreign: bool) {
+    let held = holder.exclusive("k");
+    if foreign {
+        server.ask(&["SET", "k", "token", "PX", "60000"]).unwrap();
+    } else {
+        holder.takes(&held).await;
+    }
+    let mut waiting = Vec::new();
+    for client in others {
+        let claim = client.exclusive("k");
+        let wake = client.waits(&claim).await.changed.unwrap();
+        waiting.push((client, claim, wake));
+    }
+    pause(50).await; // the head watches by now
+    if foreign {
+        server.ask(&["DEL", "k"]).unwrap();
+    } else {
+        holder.releases(&held).await;
+    }
+    let (first, claim, wake) = waiting.remove(0);
+    woken(wake).await;
+    first.takes(&claim).await;
+    pause(200).await;
+    let mut early = 0;
+    for (_, _, wake) in &mut waiting {
+        early += usize::from(
+            tokio::time::timeout(Duration::from_millis(1), wake)
+                .await
+                .is_ok(),
+        );
+    }
+    assert_eq!(early, 0, "only the one that holds now was to be woken");
+    for (client, claim, _) in waiting {
+        client.releases(&claim).await;
+    }
+    first.releases(&claim).await;
+    assert_eq!(leftovers(server), Vec::<String>::new());
 }
 
 #[test]

@@ -41,6 +41,10 @@ macro_rules! over_every_store {
         #[cfg(feature = "redis")]
         over! { redis, monban_testkit::service::skipped("redis"); $($face)* a_killed_holder_is_outlived_by_every_face
             a_killed_process_is_followed_by_every_face a_killed_waiter_is_passed_over_by_every_face }
+        // Who waits there asks again and again.
+        #[cfg(feature = "redis")]
+        over! { redis_without_pushes, monban_testkit::service::skipped("redis"); $($face)* a_killed_holder_is_outlived_by_every_face
+            a_killed_process_is_followed_by_every_face a_killed_waiter_is_passed_over_by_every_face }
     };
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn file() -> Place {
 }
 
 #[cfg(feature = "redis")]
-pub(crate) use over_redis::redis;
+pub(crate) use over_redis::{redis, redis_without_pushes};
 
 #[cfg(feature = "redis")]
 mod over_redis {
@@ -71,11 +71,35 @@ mod over_redis {
         })
     }
 
-    /// A database of its own.
+    /// One that knows no HELLO, as those before RESP3.
+    fn old_server() -> &'static RedisServer {
+        static SERVER: OnceLock<RedisServer> = OnceLock::new();
+        SERVER.get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap().keep();
+            let file = folder.join("old.conf");
+            std::fs::write(&file, "rename-command HELLO \"\"\n").unwrap();
+            let options = RedisOptions::new()
+                .setting("databases", DATABASES)
+                .setting("include", file.to_str().unwrap());
+            let server = RedisServer::start(options).unwrap();
+            std::fs::remove_dir_all(folder).unwrap();
+            server
+        })
+    }
+
     pub(crate) fn redis() -> Place {
+        on(server())
+    }
+
+    pub(crate) fn redis_without_pushes() -> Place {
+        on(old_server())
+    }
+
+    /// A database of its own.
+    fn on(server: &RedisServer) -> Place {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let database = NEXT.fetch_add(1, Ordering::Relaxed);
-        let url = format!("{}/{database}", server().url());
+        let url = format!("{}/{database}", server.url());
         let connect = || block_on(Locks::connect(&url)).unwrap();
         Place {
             one: connect(),

@@ -103,8 +103,7 @@ while first <= total do
   local id = string.sub(ARGV[at], 6, 53)
   local spec = ARGV[shared + 2]
   local member = id .. ':' .. string.sub(spec, 2) .. ARGV[shared]
-  local order = KEYS[1 + total + first]
-  local fine, answer = pcall(attempt, KEYS[1], KEYS[1 + first], order, expiry_of(order),
+  local fine, answer = pcall(attempt, KEYS[1], KEYS[1 + first], KEYS[1 + total + first], KEYS[1 + 2 * total + first],
     id, member, tonumber(ARGV[shared + 1]), string.sub(spec, 1, 1) == '+')
   reply[first] = fine and answer or failed(answer)
   first = first + 1

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::batch::{self, Batch, Fence as Counter, Orders};
+use super::batch::{self, Batch, Fence as Counter, Lines};
 use super::call::Call;
 use super::hub::Hub;
 use super::link::Link;
@@ -57,7 +57,7 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
 
 fn command(claims: &[&Claim]) -> Cmd {
     let keys = claims.iter().copied();
-    let mut batch = Batch::new(&scripts::ATTEMPT, keys, Counter::Needed, Orders::Needed);
+    let mut batch = Batch::new(&scripts::ATTEMPT, keys, Counter::Needed, Lines::Needed);
     let plain = claims.iter().all(|claim| claim.mode == Mode::Exclusive);
     batch.argument(if plain { b"x" } else { b"m" });
     let alike = |a: &&Claim, b: &&Claim| {

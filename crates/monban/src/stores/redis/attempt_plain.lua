@@ -1,6 +1,6 @@
 -- attempt, first part: claims on keys that nobody uses.
 --
---   KEYS  1: the fence counter; then all keys; then the order of each, in the same order
+--   KEYS  1: the fence counter; then all keys; then the order of each, and the expiry of each, in the same order
 --   ARGV  1: 'x' if every claim is exclusive, else 'm'
 --         2: how many arguments there are for each claim, 1 or 4
 --         3 to 5: `:<claimant>`, TTL in ms, and `+` (queue) or `-` (leave) with `<kind>:<n>:<of>`, if they are the
@@ -10,11 +10,11 @@
 -- is reserved. The answer is then one number, the fence of the first claim; those of the others follow it. From the
 -- first key that exists on (it may stand twice in the batch), or without a counter, the rest is left to the second part.
 -- No function is defined before this is done: defining them costs more than all of it.
-local total = (#KEYS - 1) / 2
+local total = (#KEYS - 1) / 3
 local step = tonumber(ARGV[2])
 local first = 1
 local reply = {}
-if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2)) == 0 then
+if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0 then
   local call, format, ARGV, KEYS = redis.call, string.format, ARGV, KEYS
   local tail, ttl = ARGV[3], ARGV[4]
   local time = call('TIME')

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{Cmd, RedisWrite};
 
-use super::names;
+use super::names::{self, Side};
 use super::scripts::Script;
 use crate::data::{Claim, Mode, Result};
 
@@ -18,17 +18,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// A call of a script with the fence counter if it is needed, all keys, and their orders if they are.
+    /// A call of a script with the fence counter if it is needed, all keys, and their lines if they are: the orders, and
+    /// then the expiries.
     pub(super) fn new<'a>(
         script: &Script,
         claims: impl ExactSizeIterator<Item = &'a Claim> + Clone,
         fence: Fence,
-        orders: Orders,
+        lines: Lines,
     ) -> Self {
-        let (count, with_orders) = (claims.len(), orders == Orders::Needed);
-        let keys = if with_orders { 2 * count } else { count };
+        let (count, with_lines) = (claims.len(), lines == Lines::Needed);
+        let keys = if with_lines { 3 * count } else { count };
         let first = usize::from(fence == Fence::Needed);
-        let mut command = Cmd::with_capacity(10 + 3 * count, 256 + 160 * count);
+        let mut command = Cmd::with_capacity(10 + 4 * count, 256 + 200 * count);
         command.arg("EVALSHA").arg(script.hash()).arg(keys + first);
         if fence == Fence::Needed {
             command.arg(names::FENCE);
@@ -40,9 +41,12 @@ impl Batch {
         for claim in claims.clone() {
             batch.argument(claim.key.as_bytes());
         }
-        for claim in claims.filter(|_| with_orders) {
-            names::Side::Order.write(claim.key.as_bytes(), &mut batch.scratch);
-            batch.command.write_arg(&batch.scratch);
+        // Both, whether a script will touch them or not: what it may touch is to be declared.
+        for side in [Side::Order, Side::Expiry] {
+            for claim in claims.clone().filter(|_| with_lines) {
+                side.write(claim.key.as_bytes(), &mut batch.scratch);
+                batch.command.write_arg(&batch.scratch);
+            }
         }
         batch
     }
@@ -97,9 +101,9 @@ impl Batch {
     }
 }
 
-/// Whether a script is given the orders of the keys.
+/// Whether a script is given the side keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Orders {
+pub(super) enum Lines {
     Needed,
     Unneeded,
 }

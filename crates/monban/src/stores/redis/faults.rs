@@ -48,6 +48,7 @@ fn said_by_server(said: &str, server: &str) -> Error {
         ))
     } else if [
         "NOPERM",
+        "has no permissions to run",
         "The user executing the script can't",
         "ACL failure in script",
     ]
@@ -79,8 +80,14 @@ fn said_by_server(said: &str, server: &str) -> Error {
         unavailable(format!("{server} is busy with a script of somebody's"))
     } else if has("MASTERDOWN") || has("CLUSTERDOWN") || has("TRYAGAIN") {
         unavailable(format!("{server} cannot serve now: {}", printable(said)))
-    } else if has("MOVED") || has("CROSSSLOT") || has("ASK ") {
+    } else if has("MOVED") || has("CROSSSLOT") || has("ASK ") || has("not allowed in cluster mode")
+    {
         cluster(server)
+    } else if has("DB index is out of range") || has("invalid DB index") {
+        let number = server.rsplit('/').next().unwrap_or(server);
+        rejected(format!(
+            "{server}: the server has no database {number} (its setting \"databases\" says how many there are)"
+        ))
     } else if has("WRONGTYPE") {
         rejected(format!(
             "a key that monban keeps at {server} has been overwritten by something else: {}",
@@ -152,6 +159,8 @@ mod tests {
             "ERR: Error running script: @user_script:3: @user_script: 3: -NOPERM x",
             "ERR The user executing the script can't run this command or subcommand script: d5",
             "ERR ACL failure in script: User u has no permissions to run the 'set' command",
+            "ERR User u has no permissions to run the 'select' command",
+            "ERR DB index is out of range",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
         ] {
@@ -166,7 +175,9 @@ mod tests {
         ] {
             assert!(text(said).is_transient(), "{said}");
         }
-        assert!(matches!(text("MOVED 1 h:2"), Error::Unsupported { .. }));
+        for said in ["MOVED 1 h:2", "ERR SELECT is not allowed in cluster mode"] {
+            assert!(matches!(text(said), Error::Unsupported { .. }), "{said}");
+        }
         assert!(
             text("NOPERM: run the 'eval' command")
                 .to_string()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Value};
 
-use super::batch::{self, Batch, Fence, Orders};
+use super::batch::{self, Batch, Fence, Lines};
 use super::call::{self, Call};
 use super::hub::Hub;
 use super::{faults, scripts};
@@ -65,7 +65,7 @@ fn granted(keep: &Keep) -> i64 {
 
 fn held_command(keeping: &[&Keep]) -> Cmd {
     let keys = keeping.iter().map(|keep| &keep.claim);
-    let mut batch = Batch::new(&scripts::HELD, keys, Fence::Unneeded, Orders::Unneeded);
+    let mut batch = Batch::new(&scripts::HELD, keys, Fence::Unneeded, Lines::Unneeded);
     let alike = |a: &&Keep, b: &&Keep| a.claim.ttl == b.claim.ttl;
     batch.each(
         keeping,
@@ -78,7 +78,7 @@ fn held_command(keeping: &[&Keep]) -> Cmd {
 
 fn renew_command(keeping: &[&Keep]) -> Cmd {
     let keys = keeping.iter().map(|keep| &keep.claim);
-    let mut batch = Batch::new(&scripts::RENEW, keys, Fence::Unneeded, Orders::Needed);
+    let mut batch = Batch::new(&scripts::RENEW, keys, Fence::Unneeded, Lines::Needed);
     for keep in keeping {
         let claim = &keep.claim;
         batch.value_of((claim, Some(granted(keep))));
@@ -131,7 +131,7 @@ pub(super) async fn release(hub: &Arc<Hub>, leaving: &[Leave]) -> Vec<Result<Rel
 
 fn release_command(leaving: &[&Leave]) -> Cmd {
     let keys = leaving.iter().map(|leave| &leave.claim);
-    let mut batch = Batch::new(&scripts::RELEASE, keys, Fence::Needed, Orders::Needed);
+    let mut batch = Batch::new(&scripts::RELEASE, keys, Fence::Needed, Lines::Needed);
     let plain = |leave: &Leave| leave.claim.mode == Mode::Exclusive && leave.linger.is_none();
     batch.argument(if leaving.iter().copied().all(plain) {
         b"x"

@@ -14,10 +14,6 @@ local WAITERS, CAPACITY, SEATS = 10000000000, 5000000000, 4000000000
 local CAP = 500       -- members handled at most in one go; what is left over is asked for again
 local FULL = 8000000000 -- `used` of a marker whose holders cannot be told any more: it blocks until it expires
 
--- The name of the expiry differs from that of the order in one letter, so it stands in the same slot; declaring it
--- with every call would cost more than all that is done with it.
-local function expiry_of(order) return string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14) end
-
 local function text(number) return string.format('%.0f', number) end
 
 local function read(key)

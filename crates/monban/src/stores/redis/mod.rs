@@ -15,7 +15,14 @@
 //! | `monban:<process id>` | channel | `g`, `h` or `l` and a claim id: granted (`:<fence>:<seat>`, or: ask again), head of the line (`:<ms until the key expires>`), freed by hand; an empty message says nothing |
 //!
 //! The 1 is the version: another value at the key is that of a program that is not monban, or of a later version, and
-//! excludes all the same. The tag puts the side keys into the key's cluster slot. All but the counter have a TTL.
+//! excludes all the same; a later version would keep its line under other names. The tag puts the side keys into the
+//! key's cluster slot, and scripts are told every key that they may touch. The counter is one for all keys, which is why a
+//! node of a cluster is refused. All but the counter have a TTL.
+//!
+//! # Servers
+//!
+//! Redis from 6.2 on, and Valkey. CI has Redis 7.0. Tried by hand, with the conformance suite and the tests of the line:
+//! Redis 6.2.5 and 8.2.3, Valkey 8.1.8 and 9.1.2.
 //!
 //! # Permissions
 //!

@@ -41,7 +41,7 @@ static TAGS: LazyLock<Vec<[u8; TAG]>> = LazyLock::new(|| {
 pub(super) enum Side {
     /// The sorted set of members by order.
     Order,
-    /// The sorted set of members by expiry. Scripts make its name from that of the order.
+    /// The sorted set of members by expiry.
     Expiry,
 }
 
@@ -188,8 +188,6 @@ mod tests {
             );
             assert_eq!(slot(&order), slot(key.as_bytes()), "{key}");
             assert_eq!(slot(&expiry), slot(key.as_bytes()), "{key}");
-            let letter = [&order[..12], b"e", &order[13..]].concat();
-            assert_eq!(letter, expiry, "as the scripts make it");
             assert_eq!(key_of_order(&order), Some(key.as_bytes()));
             assert_eq!(key_of_order(&expiry), None);
         }

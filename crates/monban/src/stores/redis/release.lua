@@ -38,9 +38,8 @@ for claim = 1, total do
   local shared = step == 1 and 3 or at + 1
   local mine = ARGV[at]
   local member = string.sub(mine, 6, 54) .. ARGV[shared]
-  local order = KEYS[1 + total + claim]
-  local fine, answer = pcall(release, KEYS[1], KEYS[1 + claim], order, expiry_of(order), mine, member,
-    tonumber(ARGV[shared + 1]))
+  local fine, answer = pcall(release, KEYS[1], KEYS[1 + claim], KEYS[1 + total + claim], KEYS[1 + 2 * total + claim],
+    mine, member, tonumber(ARGV[shared + 1]))
   reply[claim] = fine and answer or failed(answer)
 end
 return reply

@@ -1,6 +1,6 @@
 -- release, first part: exclusive holders of keys that nobody else wants, or that one after the other waits for.
 --
---   KEYS  1: the fence counter; then all keys; then the order of each, in the same order
+--   KEYS  1: the fence counter; then all keys; then the order of each, and the expiry of each, in the same order
 --   ARGV  1: 'x' if every claim is exclusive and none is to linger, else 'm'
 --         2: how many arguments there are for each claim, 1 or 3
 --         3 and 4: `<kind>:<n>:<of>:<claimant>`, ms to linger or -1, if they are the same for all; then for each
@@ -10,10 +10,10 @@
 -- If a claim comes alone, and those in line all wait, are all alive, and the head wants the key for itself, it is given
 -- the key at once, and the answer is 1: what settle would do, without the questions whose answers are known. Whatever
 -- is otherwise, or goes wrong, is left to the second part; a fence that is drawn then is drawn in vain.
-local total = (#KEYS - 1) / 2
+local total = (#KEYS - 1) / 3
 local step = tonumber(ARGV[2])
 local line = total == 1 and ARGV[1] == 'x' and redis.pcall('ZRANGE', KEYS[3], 0, 1, 'WITHSCORES')
-if ARGV[1] == 'x' and (line and not line.err and #line == 0 or not line and redis.call('EXISTS', unpack(KEYS, total + 2)) == 0) then
+if ARGV[1] == 'x' and (line and not line.err and #line == 0 or not line and redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0) then
   local values = redis.call('MGET', unpack(KEYS, 2, total + 1))
   local sub, other, at = string.sub, false, 5
   for claim = 1, total do
@@ -27,8 +27,7 @@ if ARGV[1] == 'x' and (line and not line.err and #line == 0 or not line and redi
   end
 elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[1], 49, 54) == ':x:0:0' then
   local call, pcall, format, sub = redis.call, redis.pcall, string.format, string.sub
-  local key, order, head, after = KEYS[2], KEYS[3], line[1], line[3]
-  local expiry = sub(order, 1, 12) .. 'e' .. sub(order, 14)
+  local key, order, expiry, head, after = KEYS[2], KEYS[3], KEYS[4], line[1], line[3]
   local value = pcall('GET', key)
   if type(value) == 'string' and sub(value, 1, 54) == ARGV[5] then
     local time = call('TIME')

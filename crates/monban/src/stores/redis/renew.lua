@@ -1,12 +1,11 @@
 -- renew, for any claims that hold.
 --
---   KEYS  all keys; then the order of each, in the same order
+--   KEYS  all keys; then the order of each, and the expiry of each, in the same order
 --   ARGV  for each claim: `mb1x:<claim id>:<fence>:`, `<kind>:<n>:<of>:<claimant>`, TTL in ms, its fence or 0
 --
 -- Puts the expiry off of a claim that holds by that grant and is alive; never creates one. A share or permit holds only
 -- while the marker is at the key. Answer: a list of 1, 0, or { 4, what went wrong }.
-local function renew(key, order, mine, rest, ttl, fence)
-  local expiry = string.sub(order, 1, 12) .. 'e' .. string.sub(order, 14)
+local function renew(key, order, expiry, mine, rest, ttl, fence)
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then
     if not string.find(value.err, 'WRONGTYPE', 1, true) then error(value.err) end
@@ -34,10 +33,10 @@ local function renew(key, order, mine, rest, ttl, fence)
 end
 
 local kept = {}
-local total = #KEYS / 2
+local total = #KEYS / 3
 for claim = 1, total do
-  local fine, answer = pcall(renew, KEYS[claim], KEYS[total + claim], ARGV[4 * claim - 3], ARGV[4 * claim - 2],
-    tonumber(ARGV[4 * claim - 1]), tonumber(ARGV[4 * claim]))
+  local fine, answer = pcall(renew, KEYS[claim], KEYS[total + claim], KEYS[2 * total + claim], ARGV[4 * claim - 3],
+    ARGV[4 * claim - 2], tonumber(ARGV[4 * claim - 1]), tonumber(ARGV[4 * claim]))
   kept[claim] = fine and answer or { 4, type(answer) == 'table' and answer.err or tostring(answer) }
 end
 return kept

@@ -62,9 +62,7 @@ pub(super) fn show(opened: &Opened, key: &Key, as_json: bool) -> Result<ExitCode
 
 /// The entries of exactly this key.
 pub(super) fn line_of(opened: &Opened, key: &Key) -> Result<Vec<Entry>> {
-    let mut entries = block_on(opened.locks.inspect(key.as_bytes()))?;
-    entries.retain(|entry| entry.key == *key);
-    Ok(entries)
+    block_on(opened.locks.inspect_key(key))
 }
 
 fn sentence(entry: &Entry) -> String {
@@ -76,6 +74,7 @@ fn sentence(entry: &Entry) -> String {
     let id = entry.id.digest();
     match (&entry.id, entry.standing) {
         (EntryId::Foreign(value), _) => foreign(entry, value),
+        (EntryId::Unreadable(what), _) => format!("not a monban lock: {what}{expires}"),
         (_, Standing::Holding) => {
             let fence = entry
                 .fence
@@ -98,30 +97,32 @@ fn sentence(entry: &Entry) -> String {
     }
 }
 
-/// What the redis store shows for the value of a key that is no string; the type of the key follows.
-const NOT_A_STRING: &[u8] = b"\0not a string: ";
-
 /// What a foreign program left says little; what to do about it is said in full.
 fn foreign(entry: &Entry, value: &[u8]) -> String {
     let id = entry.id.digest();
-    if value.is_empty() {
-        return format!("held by a program that is not monban: {}", who(entry));
-    }
-    if let Some(kind) = value.strip_prefix(NOT_A_STRING) {
-        let kind = printable(kind);
-        return format!(
-            "not a monban lock: a {kind} of another program{}",
-            expires(entry)
-        );
-    }
     let token = format!("not a monban lock: {}-byte token, id {id}", value.len());
     match entry.expires_in {
         Some(left) => format!("{token}, expires in {}", duration_text(left)),
         None => format!(
-            "{token}, never expires: if nobody runs it, monban release {} --foreign",
-            entry.key
+            "{token}, never expires: if nobody runs it, {}",
+            by_hand(&entry.key)
         ),
     }
+}
+
+/// What frees the key, as a shell takes it: whoever chose the key chose no command.
+fn by_hand(key: &Key) -> String {
+    let text = key.to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
+    let word = if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    };
+    if word.trim_start_matches('\'').starts_with('-') {
+        return format!("monban release --foreign -- {word}");
+    }
+    format!("monban release {word} --foreign")
 }
 
 fn mode(entry: &Entry) -> String {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use monban::contract::Release;
-use monban::data::{Entry, EntryId, printable};
+use monban::data::{Entry, EntryId, Standing, printable};
 use monban::{Claimant, Error, Key, Result, block_on};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ pub(super) fn release(opened: &Opened, key: &Key, id: Option<&str>) -> Result<Ex
     let entries = line_of(opened, key)?;
     let wanted = |entry: &&Entry| match id {
         Some(id) => entry.id.digest() == id.trim(),
-        None => matches!(entry.id, EntryId::Foreign(_)),
+        None => matches!(entry.id, EntryId::Foreign(_) | EntryId::Unreadable(_)),
     };
     let Some(entry) = entries.iter().find(wanted) else {
         return Ok(nothing(key, id));
@@ -31,9 +31,10 @@ pub(super) fn release(opened: &Opened, key: &Key, id: Option<&str>) -> Result<Ex
             };
             let by = Claimant::this_process("");
             let message = format!(
-                "{key} freed by hand: claim {} of {whose}, by {by}{}",
+                "{key} freed by hand: claim {} of {whose}, by {by}{}{}",
                 entry.id.digest(),
-                user()
+                user(),
+                after(entry.standing)
             );
             let fields = json!({ "key": key.to_string(), "id": entry.id.digest() });
             Voice::Text.say("released", &message, fields);
@@ -51,6 +52,16 @@ fn nothing(key: &Key, id: Option<&str>) -> ExitCode {
         "{what}; look again with `monban show`"
     )));
     ExitCode::from(exit::USAGE)
+}
+
+/// What is still to be known: whoever waits asks again.
+fn after(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Waiting { .. } => {
+            "; it waited, and may join again at the end of the line: to be rid of it, end its process"
+        }
+        Standing::Holding | Standing::Lingering | Standing::Foreign => "",
+    }
 }
 
 /// Who gave the order, for the log.

@@ -48,6 +48,19 @@ impl Over {
         self.server.ask(words).expect("the server answers")
     }
 
+    /// The name of the line's order: its tag is a word that falls into the slot of the key.
+    fn side_key(&self, key: &str) -> String {
+        let waiter = self.start(&["run", "-w", "forever", key, "true"]);
+        let mut found = String::new();
+        wait_until("somebody waits", || {
+            found = self.ask(&["KEYS", &format!("monban:{{???}}o:{key}")]);
+            !found.is_empty()
+        });
+        waiter.signal(Signal::TERM);
+        waiter.end();
+        found
+    }
+
     /// What is left in the database but for the fence counter.
     fn residue(&self) -> String {
         let keys = self.ask(&["KEYS", "*"]);
@@ -117,6 +130,141 @@ fn a_foreign_lock_that_never_expires_is_freed_by_hand() {
     assert!(freed.err.contains("freed by hand"), "{}", freed.err);
     assert_eq!(over.run(&["run", "stuck", "true"]).code, 0);
     assert_eq!(over.run(&["release", "stuck", "--foreign"]).code, 64);
+}
+
+#[test]
+fn what_cannot_be_read_hides_no_other_line() {
+    let Some(over) = Over::new() else { return };
+    let held = ["spoilt", "sound"].map(|key| over.start(&["run", key, "--", "sleep", "60"]));
+    wait_until("they hold", || {
+        over.run(&["ls"]).out.matches("held").count() == 2
+    });
+    let order = over.side_key("spoilt");
+    over.ask(&["SET", &order, "somebody's"]);
+    over.ask(&["RPUSH", "a list", "1"]);
+    let listed = over.run(&["ls"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let row = |key: &str| {
+        let row = listed.out.lines().find(|row| row.starts_with(key));
+        row.expect("listed").to_owned()
+    };
+    assert!(row("sound").contains("held"), "{}", listed.out);
+    assert!(row("spoilt").contains("foreign"), "{}", listed.out);
+    let shown = over.run(&["show", "spoilt"]);
+    assert_eq!(shown.code, 69, "{}", shown.out);
+    assert!(
+        shown.err.contains("spoilt") && shown.err.contains("WRONGTYPE"),
+        "{}",
+        shown.err
+    );
+    let shown = over.run(&["show", "a list"]).out;
+    assert!(
+        shown.contains("not a monban lock: a list of another program's"),
+        "{shown}"
+    );
+    let refused = over.run(&["release", "a list", "--foreign"]);
+    assert!(
+        refused.code != 0 && refused.err.contains("a list of another program's"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(over.ask(&["EXISTS", "a list"]), "1");
+    over.ask(&["DEL", &order]);
+    drop(held);
+}
+
+#[test]
+fn a_look_at_one_key_looks_through_no_others() {
+    let Some(over) = Over::new() else { return };
+    let strangers: Vec<String> = (0..3_000).map(|n| format!("cache:{n}")).collect();
+    let mut all = vec!["MSET"];
+    for key in &strangers {
+        all.extend([key, "value"]);
+    }
+    over.ask(&all);
+    let holder = over.start(&["run", "k", "--", "sleep", "60"]);
+    wait_until("it holds", || over.run(&["show", "k"]).out.contains("held"));
+    let calls = |command: &str| -> u64 {
+        let all = over.ask(&["INFO", "commandstats"]);
+        let of = format!("cmdstat_{command}:calls=");
+        let count = all.lines().find_map(|line| line.strip_prefix(&of));
+        let count = count.and_then(|rest| rest.split(',').next());
+        count.map_or(0, |count| count.parse().expect("a number"))
+    };
+    over.ask(&["CONFIG", "RESETSTAT"]);
+    assert!(over.run(&["show", "k"]).out.contains("held"));
+    assert_eq!(calls("scan"), 0, "one key is asked for by its name");
+    over.ask(&["CONFIG", "RESETSTAT"]);
+    assert!(over.run(&["ls"]).out.contains("held"));
+    assert_eq!(calls("getrange"), 3_001, "the beginning of each string");
+    // Of the strangers none; of the holder's own, perhaps a renewal.
+    assert!(calls("evalsha") < 10, "only locks are read as lines");
+    holder.signal(Signal::TERM);
+    holder.end();
+}
+
+#[test]
+fn what_a_token_looks_like_is_no_matter_and_a_key_is_no_command() {
+    let Some(over) = Over::new() else { return };
+    let cases = [
+        (
+            "",
+            "0-byte token",
+            "monban release empty --foreign",
+            "empty",
+        ),
+        (
+            "\0not a string: list",
+            "19-byte token",
+            "monban release 'a b; id' --foreign",
+            "a b; id",
+        ),
+        (
+            "1",
+            "1-byte token",
+            r"monban release 'it'\''s' --foreign",
+            "it's",
+        ),
+        (
+            "1",
+            "1-byte token",
+            "monban release --foreign -- -rf",
+            "-rf",
+        ),
+    ];
+    for (token, token_words, by_hand, key) in cases {
+        over.ask(&["SET", key, token]);
+        let shown = over.run(&["show", "--", key]).out;
+        assert!(
+            shown.contains(token_words) && shown.trim_end().ends_with(by_hand),
+            "{shown}"
+        );
+        let freed = over.run(&["release", "--foreign", "--", key]);
+        assert_eq!(freed.code, 0, "{}", freed.err);
+        assert_eq!(over.ask(&["EXISTS", key]), "0");
+    }
+}
+
+#[test]
+fn a_waiter_that_is_freed_by_hand_is_said_to_come_again() {
+    let Some(over) = Over::new() else { return };
+    over.ask(&["SET", "k", "theirs"]);
+    let waiter = over.start(&["run", "-w", "forever", "k", "true"]);
+    wait_until("it waits", || {
+        over.run(&["ls", "k"]).out.contains("waiting")
+    });
+    let lines = over.run(&["show", "--json", "k"]).out;
+    let waiting = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .find(|entry| entry["state"] == "waiting")
+        .expect("it is shown");
+    let id = waiting["id"].as_str().expect("an id");
+    let freed = over.run(&["release", "k", "--id", id]);
+    assert_eq!(freed.code, 0, "{}", freed.err);
+    assert!(freed.err.contains("may join again"), "{}", freed.err);
+    over.ask(&["DEL", "k"]);
+    assert_eq!(waiter.end().code, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Guarantees;
-use crate::data::{Claim, Claimant, Entry, Fence, Keep, Leave, Result};
+use crate::data::{Claim, Claimant, Entry, Fence, Keep, Key, Leave, Result};
 
 /// A lock service: keeps, for every key, one line of live claims in the order they joined.
 ///
@@ -87,6 +87,17 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     ///
     /// `Unavailable`, `Rejected`.
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>>;
+
+    /// As [`inspect`](Self::inspect), of this key alone. A store that would look through others for it has its own.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Rejected`.
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
 
     /// Gives back what the store keeps between claims, as far as no claim hangs on it.
     ///

@@ -40,7 +40,7 @@ pub enum Standing {
     },
     /// It was released and keeps its place with no owner.
     Lingering,
-    /// Held by a program that is not monban.
+    /// Held by a program that is not monban, or by what cannot be read.
     Foreign,
 }
 
@@ -51,6 +51,9 @@ pub enum EntryId {
     Claim(ClaimId),
     /// What a program that is not monban left at the key, as the store has it.
     Foreign(Box<[u8]>),
+    /// What cannot be read as a lock or as its line, in words that say what it is. The store leaves it alone:
+    /// [`evict`](crate::contract::Store::evict) answers with `Unsupported`.
+    Unreadable(Box<str>),
 }
 
 impl EntryId {
@@ -60,6 +63,7 @@ impl EntryId {
         match self {
             EntryId::Claim(claim) => claim.digest(),
             EntryId::Foreign(value) => id::digest(value),
+            EntryId::Unreadable(what) => id::digest(what.as_bytes()),
         }
     }
 }
@@ -69,6 +73,7 @@ impl fmt::Debug for EntryId {
         let kind = match self {
             EntryId::Claim(_) => "Claim",
             EntryId::Foreign(_) => "Foreign",
+            EntryId::Unreadable(_) => "Unreadable",
         };
         write!(f, "{kind}(digest {})", self.digest())
     }

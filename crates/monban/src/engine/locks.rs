@@ -137,6 +137,34 @@ impl Locks {
         }
     }
 
+    /// As [`inspect`](Self::inspect), of this key alone: no store looks through other keys for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Rejected`].
+    ///
+    /// ```
+    /// # fn main() -> monban::Result<()> {
+    /// let locks = monban::Locks::in_memory();
+    /// let key = monban::Key::new("report")?;
+    /// let lease = locks.mutex(key.clone())?.lock().wait()?;
+    /// let line = monban::block_on(locks.inspect_key(&key))?;
+    /// assert_eq!(line.len(), 1);
+    /// # drop(lease);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let engine = &self.handle.engine;
+        let store = Arc::clone(&engine.store);
+        let key = key.clone();
+        let work = async move { store.inspect_key(&key).await };
+        match engine.reach {
+            Reach::Local => work.await,
+            Reach::Remote => engine.on_keeper(work).await?,
+        }
+    }
+
     /// Frees by hand what [`inspect`](Self::inspect) showed: compares, then deletes. Its owner is told that
     /// the lease is lost. `Gone` if something else is there by now.
     ///

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::sleep::sleep_by;
 use super::{Fault, Faults, Verb};
 use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
-use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
+use crate::data::{Claim, Entry, Error, Keep, Key, Leave, Result};
 use crate::rule::Clock;
 
 /// Passes everything on to another store, but for the faults that the test commands by [`Faults`].
@@ -120,6 +120,11 @@ impl Store for FaultyStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         let work = async { self.faults.store().inspect(prefix).await };
+        self.request(Verb::Inspect, 0, work).await?
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let work = async { self.faults.store().inspect_key(key).await };
         self.request(Verb::Inspect, 0, work).await?
     }
 

@@ -74,8 +74,9 @@ impl Scripted {
     }
 }
 
-/// The counter, the key and its order; one primary does not mind whose slot the tag is of.
+/// The counter, the key, its order and its expiry; one primary does not mind whose slot the tag is of.
 fn keys(call: &mut ScriptInvocation<'_>, key: &str) {
     call.key("monban:{fence}").key(key);
     call.key(format!("monban:{{000}}o:{key}"));
+    call.key(format!("monban:{{000}}e:{key}"));
 }

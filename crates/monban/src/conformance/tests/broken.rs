@@ -605,7 +605,7 @@ impl Broken {
             GrantsOneProcessTwice => {
                 let mine = |entry: &Entry| match &entry.id {
                     EntryId::Claim(id) => id.process() == claim.id.process(),
-                    EntryId::Foreign(_) => false,
+                    EntryId::Foreign(_) | EntryId::Unreadable(_) => false,
                 };
                 if holders().any(mine) {
                     return Ok(grant(claim, Fence::new(i64::MAX), None));

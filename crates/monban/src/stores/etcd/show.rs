@@ -188,6 +188,8 @@ pub(super) async fn evict(core: &Core, entry: &Entry) -> Result<Release> {
                 ..TxnRequest::default()
             }
         }
+        // Never shown by this store.
+        EntryId::Unreadable(_) => return Ok(Release::Gone),
         EntryId::Foreign(id) => {
             let Some((last, create)) = read_foreign(id) else {
                 return Ok(Release::Gone);

@@ -69,7 +69,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Keep, Leave, Result};
+use crate::data::{Claim, Entry, Keep, Key, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -151,6 +151,10 @@ impl Store for RedisStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.hub, prefix).await
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        show::inspect_key(&self.hub, key).await
     }
 
     async fn close(&self) {}

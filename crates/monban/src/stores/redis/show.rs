@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Value, cmd, pipe};
 
 use super::hub::Hub;
 use super::link::Link;
@@ -19,14 +19,21 @@ const STEP: usize = 1_000;
 /// How many lines are asked for at once.
 const LINES: usize = 100;
 
+/// The lines of all keys with this prefix. The values of other programs are not read but for their beginning, and what
+/// the server does not let this user see is left out.
 pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
     let link = hub.link().await?;
     let mut keys: BTreeSet<Vec<u8>> = BTreeSet::new();
-    for order in scan(hub, &link, &names::orders_like(prefix), "zset").await? {
-        keys.extend(names::key_of_order(&order).map(<[u8]>::to_vec));
+    let mut orders = Scan::new(names::orders_like(prefix), "zset");
+    while let Some(found) = orders.step(hub, &link).await? {
+        let of = found.iter().filter_map(|order| names::key_of_order(order));
+        keys.extend(of.map(<[u8]>::to_vec));
     }
     // What is no string is another program's, and not shown unless it is in the way of a line.
-    keys.extend(scan(hub, &link, &names::keys_like(prefix), "string").await?);
+    let mut strings = Scan::new(names::keys_like(prefix), "string");
+    while let Some(found) = strings.step(hub, &link).await? {
+        keys.extend(ours(hub, &link, found).await?);
+    }
     keys.insert(prefix.to_vec());
     let keys: Vec<(Key, Whole)> = keys
         .into_iter()
@@ -40,9 +47,48 @@ pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
         .collect();
     let mut entries = Vec::new();
     for part in keys.chunks(LINES) {
-        entries.extend(lines(hub, &link, part).await?);
+        for ((key, _), line) in part.iter().zip(lines(hub, &link, part).await?) {
+            match line {
+                Ok(line) => entries.extend(line),
+                // One line that cannot be read hides no other.
+                Err(error @ Error::Rejected { .. }) => {
+                    let what = format!("unreadable as a line ({error})");
+                    entries.push(alien(key, EntryId::Unreadable(what.into()), None));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
     Ok(entries)
+}
+
+/// The line of this key: one round trip, however many keys there are.
+pub(super) async fn inspect_key(hub: &Hub, key: &Key) -> Result<Vec<Entry>> {
+    names::check(key)?;
+    let link = hub.link().await?;
+    let mut line = lines(hub, &link, &[(key.clone(), Whole::Foreign)]).await?;
+    line.pop()
+        .unwrap_or_else(|| Err(faults::garbled(&link.name)))
+}
+
+/// Those of the names whose value begins as monban's do.
+async fn ours(hub: &Hub, link: &Arc<Link>, names: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    if names.is_empty() {
+        return Ok(names);
+    }
+    let mut beginnings = pipe();
+    for name in &names {
+        beginnings
+            .cmd("GETRANGE")
+            .arg(&name[..])
+            .arg(0)
+            .arg(value::MARK.len() - 1);
+    }
+    let answers = link.pipeline(&beginnings, hub.address.timeout).await?;
+    let pairs = names.into_iter().zip(answers);
+    let ours = pairs
+        .filter(|(_, answer)| matches!(answer, Value::BulkString(mark) if mark == value::MARK));
+    Ok(ours.map(|(name, _)| name).collect())
 }
 
 /// Whether what is not monban's is shown: only for a key that was asked for by its whole name.
@@ -53,18 +99,34 @@ pub(super) enum Whole {
 }
 
 /// Goes through all keys in steps (never KEYS, which stops the server for as long as it takes).
-async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8], kind: &str) -> Result<Vec<Vec<u8>>> {
-    let mut cursor = b"0".to_vec();
-    let mut found = Vec::new();
-    loop {
+struct Scan {
+    pattern: Vec<u8>,
+    kind: &'static str,
+    cursor: Option<Vec<u8>>,
+}
+
+impl Scan {
+    fn new(pattern: Vec<u8>, kind: &'static str) -> Self {
+        Self {
+            pattern,
+            kind,
+            cursor: Some(b"0".to_vec()),
+        }
+    }
+
+    /// The names that the next step finds; `None` after the last.
+    async fn step(&mut self, hub: &Hub, link: &Arc<Link>) -> Result<Option<Vec<Vec<u8>>>> {
+        let Some(cursor) = self.cursor.take() else {
+            return Ok(None);
+        };
         let mut step = cmd("SCAN");
         step.arg(&cursor[..])
             .arg("MATCH")
-            .arg(pattern)
+            .arg(&self.pattern[..])
             .arg("COUNT")
             .arg(STEP)
             .arg("TYPE")
-            .arg(kind);
+            .arg(self.kind);
         let answer = link.call(&step, hub.address.timeout).await?;
         let Value::Array(parts) = answer else {
             return Err(faults::garbled(&link.name));
@@ -74,24 +136,41 @@ async fn scan(hub: &Hub, link: &Arc<Link>, pattern: &[u8], kind: &str) -> Result
         let (Some(next), Some(Value::Array(names))) = (next, parts.next()) else {
             return Err(faults::garbled(&link.name));
         };
-        found.extend(names.into_iter().filter_map(value::bytes));
-        if next == b"0" {
-            return Ok(found);
-        }
-        cursor = next;
+        self.cursor = (next != b"0").then_some(next);
+        Ok(Some(names.into_iter().filter_map(value::bytes).collect()))
     }
 }
 
-async fn lines(hub: &Hub, link: &Arc<Link>, keys: &[(Key, Whole)]) -> Result<Vec<Entry>> {
+/// What is at each of the keys, or why it cannot be read.
+async fn lines(
+    hub: &Hub,
+    link: &Arc<Link>,
+    keys: &[(Key, Whole)],
+) -> Result<Vec<Result<Vec<Entry>>>> {
     let commands: Vec<Cmd> = keys.iter().map(|(key, whole)| look(key, *whole)).collect();
     let script = &scripts::INSPECT;
     let answers = hub.run_each(link, script, &commands, false).await?;
-    let mut entries = Vec::new();
-    for ((key, whole), answer) in keys.iter().zip(answers) {
-        let seen = Seen::read(answer?).ok_or_else(|| faults::garbled(&link.name))?;
-        entries.extend(seen.entries(key, *whole));
+    let read = |((key, whole), answer): (&(Key, Whole), Result<Value>)| {
+        let seen = Seen::read(answer.map_err(|error| error.of_key(key))?);
+        let seen = seen.ok_or_else(|| faults::garbled(&link.name).of_key(key))?;
+        Ok(seen.entries(key, *whole))
+    };
+    Ok(keys.iter().zip(answers).map(read).collect())
+}
+
+/// What is known of something that is not monban's.
+fn alien(key: &Key, id: EntryId, expires_in: Option<Duration>) -> Entry {
+    Entry {
+        key: key.clone(),
+        id,
+        mode: None,
+        standing: Standing::Foreign,
+        claimant: None,
+        age: None,
+        expires_in,
+        fence: None,
+        seat: None,
     }
-    Ok(entries)
 }
 
 fn look(key: &Key, whole: Whole) -> Cmd {
@@ -207,26 +286,17 @@ impl Seen {
             } => Some(ours(id, claimant, since, fence, Standing::Lingering)),
             At::Marker { .. } => None,
             At::Foreign if whole == Whole::Ours && self.members.is_empty() => None,
-            At::Foreign => Some(Entry {
-                key: key.clone(),
-                id: EntryId::Foreign(self.foreign()),
-                mode: None,
-                standing: Standing::Foreign,
-                claimant: None,
-                age: None,
-                expires_in,
-                fence: None,
-                seat: None,
-            }),
+            At::Foreign => Some(alien(key, self.foreign(), expires_in)),
         }
     }
 
-    /// The value; for a key that is no string, which the store does not read, words that no token is.
-    fn foreign(&self) -> Box<[u8]> {
+    /// The value; for a key that is no string, which the store does not read, what it is.
+    fn foreign(&self) -> EntryId {
         if self.kind == b"string" {
-            return self.value.clone().into();
+            return EntryId::Foreign(self.value.clone().into());
         }
-        [NOT_A_STRING, &self.kind[..]].concat().into()
+        let kind = crate::data::printable(&self.kind);
+        EntryId::Unreadable(format!("a {kind} of another program's").into())
     }
 
     fn in_line(&self, key: &Key, placed: &Placed, ahead: usize) -> Entry {
@@ -256,17 +326,12 @@ impl Seen {
     }
 }
 
-/// What stands for the value of a key that is no string; its type follows.
-const NOT_A_STRING: &[u8] = b"\0not a string: ";
-
 pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
     names::check(&entry.key)?;
     let (what, which) = match &entry.id {
         EntryId::Claim(id) => ("c", id.to_string().into_bytes()),
-        EntryId::Foreign(value) => match value.strip_prefix(NOT_A_STRING) {
-            Some(kind) => return Err(not_a_string(&entry.key, kind)),
-            None => ("f", value.to_vec()),
-        },
+        EntryId::Foreign(value) => ("f", value.to_vec()),
+        EntryId::Unreadable(what) => return Err(not_a_lock(&entry.key, what)),
     };
     let link = hub.link().await?;
     let mut command = Cmd::new();
@@ -290,12 +355,9 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
     }
 }
 
-fn not_a_string(key: &Key, kind: &[u8]) -> Error {
-    let kind = crate::data::printable(kind);
+fn not_a_lock(key: &Key, what: &str) -> Error {
     Error::unsupported(
         "redis",
-        format!(
-            "{key} is a {kind} of another program's, not a lock of one string; free it by that program"
-        ),
+        format!("{key} is {what}; not a lock of one string: free it by the program that wrote it"),
     )
 }

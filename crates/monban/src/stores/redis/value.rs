@@ -6,6 +6,9 @@ use redis::Value;
 
 use crate::data::{ClaimId, Claimant, Fence, Mode};
 
+/// Every value of monban's at a key begins with this.
+pub(super) const MARK: &[u8] = b"mb1";
+
 /// What is at a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum At {

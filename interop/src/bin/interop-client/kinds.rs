@@ -50,7 +50,7 @@ pub(crate) enum Taken {
 pub(crate) enum Held {
     Monban(Lease),
     Raw(Raw, String, String),
-    Scripted(Scripted, String, String),
+    Scripted(Box<Scripted>, String, String),
     Rake(Raw, String),
     Rslock(LockManager, rslock::Lock),
 }
@@ -118,7 +118,7 @@ impl Kind {
             }
             Self::Scripted(scripted) => {
                 let value = scripted.take(key, ttl).await?;
-                value.map(|value| Held::Scripted(scripted.clone(), key.to_owned(), value))
+                value.map(|value| Held::Scripted(Box::new(scripted.clone()), key.to_owned(), value))
             }
             Self::Rake(raw) => {
                 let seconds = ttl.as_secs().max(1);

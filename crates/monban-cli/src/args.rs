@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+};
 use monban::Key;
 
 /// Runs work while holding a key, so that the same work does not run twice.
@@ -89,6 +91,31 @@ pub(crate) enum Verb {
     },
 }
 
+impl Args {
+    /// Reads a command line, and keeps in which order the keys stand there.
+    pub(crate) fn read<W>(words: impl IntoIterator<Item = W>) -> Result<Self, clap::Error>
+    where
+        W: Into<OsString> + Clone,
+    {
+        let mut command = Self::command();
+        let found = command.try_get_matches_from_mut(words)?;
+        let before = found.subcommand_matches("run").map_or(0, before_the_key);
+        let mut args =
+            Self::from_arg_matches(&found).map_err(|error| error.format(&mut command))?;
+        if let Verb::Run(run) = &mut args.verb {
+            run.before = before;
+        }
+        Ok(args)
+    }
+}
+
+/// How many further keys stand before KEY.
+fn before_the_key(run: &ArgMatches) -> usize {
+    let key = run.index_of("key").unwrap_or(usize::MAX);
+    let also = run.indices_of("also").into_iter().flatten();
+    also.filter(|at| *at < key).count()
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Shell {
     Bash,
@@ -108,6 +135,9 @@ pub(crate) struct Run {
     /// Hold this key too, in the same way; may be repeated. All keys are taken, or none
     #[arg(long, value_name = "KEY", value_parser = KeyParser, conflicts_with = "every")]
     pub(crate) also: Vec<Key>,
+    /// How many of `also` stand before `key` on the command line.
+    #[arg(skip)]
+    pub(crate) before: usize,
     /// Share the key with others that ask so
     #[arg(short, long, conflicts_with_all = ["exclusive", "permits", "every"])]
     pub(crate) shared: bool,
@@ -261,10 +291,9 @@ fn permits(text: &str) -> Result<(u32, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn run(line: &[&str]) -> Result<Run, clap::Error> {
-        match Args::try_parse_from(["monban", "run"].iter().chain(line))?.verb {
+        match Args::read(["monban", "run"].iter().chain(line))?.verb {
             Verb::Run(run) => Ok(*run),
             other => panic!("{other:?}"),
         }
@@ -325,7 +354,12 @@ mod tests {
             (several.key.to_string().as_str(), names),
             ("a", vec!["b".to_owned(), "c".to_owned()])
         );
-        assert_eq!(several.command, ["x", "--also", "d"]);
+        assert_eq!(
+            (several.before, several.command),
+            (2, vec!["x".into(), "--also".into(), "d".into()])
+        );
+        let around = run(&["--also", "b", "a", "--also", "c", "--", "x"]).unwrap();
+        assert_eq!((around.before, around.also.len()), (1, 2));
         assert!(run(&["--also", "", "a", "x"]).is_err());
         assert!(run(&["--also", "b", "--every", "1h", "a", "x"]).is_err());
     }

@@ -9,8 +9,6 @@ mod say;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // Before anything else: this process may be the watchdog of another.
     if child::watchdog::requested() {
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
         return part();
     }
     end_all_on_panic();
-    let args = match args::Args::try_parse() {
+    let args = match args::Args::read(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => {
             // Fails only if standard error is closed.

@@ -55,13 +55,19 @@ fn chosen(option: Option<&str>, system: &Path) -> Result<String> {
         return Ok(url.to_owned());
     }
     match std::env::var(VARIABLE) {
-        Ok(url) if !url.is_empty() => return Ok(url),
+        // An empty one is a secret that was not set, say: to use files instead would be another lock.
+        Ok(url) if url.trim().is_empty() => {
+            return Err(Error::invalid(
+                "MONBAN_STORE is empty; set it to a URL, or unset it",
+            ));
+        }
+        Ok(url) => return Ok(url),
         Err(std::env::VarError::NotUnicode(_)) => {
             return Err(Error::invalid(
                 "MONBAN_STORE is not text; set it to a URL, or unset it",
             ));
         }
-        _ => {}
+        Err(std::env::VarError::NotPresent) => {}
     }
     match fs::read_to_string(system) {
         Ok(text) => match text.lines().next().map(str::trim) {

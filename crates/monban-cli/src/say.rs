@@ -34,20 +34,48 @@ impl Voice {
     /// Says an error.
     pub(crate) fn error(self, error: &monban::Error) {
         let mut message = error.to_string();
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !message.contains(&cause_text) {
-                message.push_str(": ");
-                message.push_str(&cause_text);
+        let first = std::error::Error::source(error);
+        let causes: Vec<String> = std::iter::successors(first, |cause| cause.source())
+            .map(ToString::to_string)
+            .collect();
+        // Where the innermost is said, those around it have nothing to add ("db error").
+        if causes.last().is_some_and(|inner| !is_said(&message, inner)) {
+            for cause in &causes {
+                if !is_said(&message, cause) {
+                    message.push_str(": ");
+                    message.push_str(cause);
+                }
             }
-            source = cause.source();
         }
         let message = monban::data::printable(message);
         self.say(
             "error",
             &message,
             json!({ "exit": crate::exit::code(error) }),
+        );
+    }
+}
+
+/// Whether a message has what a cause says, if not what stands before its colons, as in `FATAL: no such role`.
+fn is_said(message: &str, cause: &str) -> bool {
+    let mut tails = cause.match_indices(": ").map(|(at, _)| &cause[at + 2..]);
+    message.contains(cause) || tails.any(|tail| tail.contains(' ') && message.contains(tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_said;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let message = "h:1/d lets nobody in (password authentication failed for user \"me\"): see the password";
+        let cause = "FATAL: password authentication failed for user \"me\"";
+        assert!(is_said(message, cause));
+        assert!(is_said("cannot read x: denied", "denied"));
+        assert!(!is_said(message, "FATAL: no such role"));
+        assert!(
+            !is_said("it is denied", "open: denied"),
+            "one word says too little"
         );
     }
 }

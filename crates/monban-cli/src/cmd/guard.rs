@@ -150,7 +150,7 @@ fn round(
     };
     told::ttl(opened, plan, times.ttl, &held.leases(plan));
     let (outcome, guardian) = command(opened, plan, (times, watch.as_ref()), guardian, &held)?;
-    told::end(plan, &outcome);
+    told::end(opened, plan, &outcome, &held.leases(plan));
     let kept = leave(opened, plan, &outcome, held);
     if !kept && matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
         return Ok(End::Code(exit::LOST));
@@ -194,7 +194,7 @@ fn command(
     let again = plan.kind == Kind::Leader(AfterLoss::Again);
     let job = Job {
         command: &plan.command,
-        env: held::environment(&leases),
+        env: held::environment(&plan.key, &leases),
         // Those of a monban around this one: its leases are not ours.
         env_remove: held::of_others(),
         locks: &locks,

@@ -79,10 +79,11 @@ fn earliest(deadlines: &[clock::Moment]) -> clock::Moment {
 }
 
 /// What the command is told in its environment: of KEY, and with further keys of each by its number.
-pub(super) fn environment(leases: &[&Lease]) -> Vec<(OsString, OsString)> {
+pub(super) fn environment(key: &Key, leases: &[&Lease]) -> Vec<(OsString, OsString)> {
     let mut env = Vec::new();
-    if let Some(first) = leases.first() {
-        describe(first, "", &mut env);
+    let main = leases.iter().find(|lease| lease.key() == key);
+    if let Some(main) = main.or(leases.first()) {
+        describe(main, "", &mut env);
     }
     if leases.len() > 1 {
         env.push(("MONBAN_KEYS".into(), leases.len().to_string().into()));

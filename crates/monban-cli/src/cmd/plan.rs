@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) key: Key,
     /// Further keys, in the order of the command line.
     pub(super) also: Vec<Key>,
+    /// How many of them stand before KEY there.
+    pub(super) before: usize,
     pub(super) kind: Kind,
     /// `None`: does not wait.
     pub(super) patience: Option<Patience>,
@@ -63,6 +65,7 @@ impl Plan {
         Ok(Self {
             key: run.key,
             also: run.also,
+            before: run.before,
             kind,
             patience: run.wait,
             guarding: run.guarding,
@@ -81,6 +84,7 @@ impl Plan {
         Self {
             key: elect.key,
             also: Vec::new(),
+            before: 0,
             kind: Kind::Leader(after),
             patience: (!elect.nonblock).then_some(elect.wait.unwrap_or(Patience::Forever)),
             guarding: elect.guarding,
@@ -92,7 +96,8 @@ impl Plan {
 
     /// All keys, in the order of the command line.
     pub(super) fn keys(&self) -> impl Iterator<Item = &Key> + Clone {
-        [&self.key].into_iter().chain(&self.also)
+        let (before, after) = self.also.split_at(self.before.min(self.also.len()));
+        before.iter().chain([&self.key]).chain(after)
     }
 
     /// How the command line wants messages.

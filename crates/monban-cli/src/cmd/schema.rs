@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use monban::Error;
 use monban::stores::postgres::PostgresStore;
 
 use super::{failed, print};
@@ -16,6 +17,12 @@ pub(super) fn show() -> ExitCode {
 /// Makes it in the database of the store that is chosen.
 pub(super) fn apply(store: Option<&str>) -> ExitCode {
     let made = open::url(store).and_then(|url| {
+        if !is_postgres(&url) {
+            return Err(Error::invalid(format!(
+                "a schema is for PostgreSQL, and the store that is chosen is {}; name one: --store postgres://USER@HOST/DATABASE",
+                open::without_password(&url)
+            )));
+        }
         PostgresStore::new(&url)?.apply_schema()?;
         Ok(open::without_password(&url))
     });
@@ -26,4 +33,11 @@ pub(super) fn apply(store: Option<&str>) -> ExitCode {
         }
         Err(error) => failed(&error),
     }
+}
+
+fn is_postgres(url: &str) -> bool {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme.trim());
+    ["postgres", "postgresql"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
 }

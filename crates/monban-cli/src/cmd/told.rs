@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use monban::contract::Why;
-use monban::data::duration_text;
-use monban::{BusyInfo, Key, Lease};
+use monban::data::{duration_text, printable};
+use monban::{BusyInfo, Error, Key, Lease, Loss};
 use serde_json::json;
 
 use super::plan::{Kind, Plan};
@@ -111,17 +111,18 @@ pub(super) fn ttl(opened: &Opened, plan: &Plan, asked: Duration, leases: &[&Leas
 }
 
 /// Says what the exit code alone does not tell.
-pub(super) fn end(plan: &Plan, outcome: &Outcome) {
+pub(super) fn end(opened: &Opened, plan: &Plan, outcome: &Outcome, leases: &[&Lease]) {
+    let mut fields = json!({ "key": plan.key.to_string(), "exit": outcome.code() });
     let command = monban::data::printable(plan.command[0].as_encoded_bytes());
     let (event, message) = match outcome {
         Outcome::Exited(_) | Outcome::Signalled(_) => return,
-        Outcome::Lost => (
-            "lost",
-            format!(
-                "the lease on {} was lost; the command has been ended",
-                plan.key
-            ),
-        ),
+        Outcome::Lost => {
+            let (key, told, how) = lost(opened, plan, leases);
+            fields["key"] = json!(key.to_string());
+            fields["told"] = json!(told);
+            let message = format!("the lease on {key} was lost: {how}; the command has been ended");
+            ("lost", message)
+        }
         Outcome::MaxHold => {
             let limit = plan
                 .guarding
@@ -143,11 +144,42 @@ pub(super) fn end(plan: &Plan, outcome: &Outcome) {
         ),
         Outcome::Failed(error) => ("error", format!("{command} cannot be run: {error}")),
     };
-    plan.voice().say(
-        event,
-        &message,
-        json!({ "key": plan.key.to_string(), "exit": outcome.code() }),
-    );
+    plan.voice().say(event, &message, fields);
+}
+
+/// Which lease was lost, whether the store said so (and another may hold the key by now), and how, as far as it is
+/// known here.
+fn lost(opened: &Opened, plan: &Plan, leases: &[&Lease]) -> (Key, bool, String) {
+    for lease in leases {
+        if let Err(Error::Lost {
+            key, why, source, ..
+        }) = lease.check()
+        {
+            let store = opened.locks.guarantees().store;
+            let how = match (why, source) {
+                (Loss::Taken, _) => taken(store).to_owned(),
+                (why, None) => why.to_string(),
+                (why, Some(last)) => printable(format!("{why} ({last})")),
+            };
+            return (key, why == Loss::Taken, how);
+        }
+    }
+    // The command is ended before the lease is: whichever would have ended first.
+    let next = leases.iter().min_by_key(|lease| lease.remaining());
+    let key = next.map_or(&plan.key, |lease| lease.key()).clone();
+    (key, false, "it could not be renewed in time".to_owned())
+}
+
+/// How a store can come to have a lease no more. Which of these it was it does not say.
+fn taken(store: &str) -> &'static str {
+    match store {
+        "etcd" => "it was freed by hand (its key deleted), or its lease revoked",
+        "postgres" => "it was freed by hand, or the server has forgotten it in a crash",
+        "redis" => {
+            "it was freed by hand (its key deleted or overwritten), evicted, or forgotten by the server"
+        }
+        _ => "the store does not have it any more",
+    }
 }
 
 fn millis(d: Duration) -> u64 {

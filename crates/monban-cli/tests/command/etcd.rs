@@ -96,6 +96,9 @@ fn a_lease_that_is_freed_by_hand_ends_its_command_with_76() {
     assert_eq!(over.run(&["release", "k", "--id", id]).code, 0);
     let holder = holder.end();
     assert_eq!(holder.code, 76, "{}", holder.err);
+    let how =
+        "the lease on k was lost: it was freed by hand (its key deleted), or its lease revoked";
+    assert!(holder.err.contains(how), "{}", holder.err);
     assert_eq!(over.residue(), "");
 }
 
@@ -160,4 +163,25 @@ fn nothing_is_left_of_a_run_but_what_is_to_linger() {
         assert_eq!(leases(), 1);
         assert!(over.residue().starts_with("due/"));
     }
+}
+
+/// Whatever answers there: what is said is for people.
+#[test]
+fn what_does_not_speak_etcd_is_said_without_the_insides_of_the_client() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    std::thread::spawn(move || {
+        for peer in listener.incoming() {
+            let _ = std::io::Write::write_all(&mut peer.expect("a peer"), b"-ERR unknown\r\n");
+        }
+    });
+    let place = Place::new();
+    let mut command = place.monban(&["run", "k", "--", "echo", "ran"]);
+    command.env("MONBAN_STORE", format!("etcd://127.0.0.1:{port}"));
+    let refused = Running(Some(command.spawn().expect("monban starts"))).end();
+    assert_eq!((refused.code, refused.out.as_str()), (69, ""));
+    for inside in ["transport::Error", "Custom {", "hyper::Error(", "source:"] {
+        assert!(!refused.err.contains(inside), "{}", refused.err);
+    }
+    assert!(refused.err.contains(&port.to_string()), "{}", refused.err);
 }

@@ -151,3 +151,27 @@ fn a_holder_cannot_be_freed_by_hand_on_files_and_monban_says_why() {
         "no claim",
     );
 }
+
+/// A secret that was not set would else make locks of this host alone.
+#[test]
+fn a_store_that_is_set_and_empty_is_refused() {
+    let place = Place::new();
+    for empty in ["", " "] {
+        let mut command = place.monban(&["run", "k", "--", "echo", "ran"]);
+        command.env("MONBAN_STORE", empty).env("HOME", place.path());
+        let output = command.output().expect("monban starts");
+        assert_eq!(output.status.code(), Some(64));
+        assert_eq!(output.stdout, b"");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("MONBAN_STORE is empty"), "{said}");
+    }
+}
+
+#[test]
+fn capacities_that_do_not_fit_are_said_as_they_were_asked() {
+    let place = Place::new();
+    let _holder = place.hold(&["--permits", "2/4"], "k");
+    let words = ["run", "--permits", "1/3", "k", "--", "echo", "ran"];
+    refused(&place, &words, 64, "at most 3 permits in all");
+    refused(&place, &words, 64, "in use as at most 4 permits in all");
+}

@@ -89,7 +89,10 @@ fn promises_and_completions_are_printed() {
         "{text}"
     );
     let all = place.run(&["guarantees", "--all", "--markdown"]).out;
-    assert!(all.contains("| file | Host | Fifo | Process |"), "{all}");
+    assert!(
+        all.contains("| file | Host | FifoBesideOthers | Process |"),
+        "{all}"
+    );
     assert!(all.contains("| memory | Process |"), "{all}");
     for shell in ["bash", "zsh", "fish", "elvish"] {
         assert!(place.run(&["completions", shell]).out.contains("monban"));

@@ -89,6 +89,11 @@ fn a_claim_that_is_freed_by_hand_ends_its_command_with_76() {
     assert_eq!(over.run(&["release", "k", "--id", id]).code, 0);
     let holder = holder.end();
     assert_eq!(holder.code, 76, "{}", holder.err);
+    assert!(
+        holder.err.contains("k was lost: it was freed by hand"),
+        "{}",
+        holder.err
+    );
     assert_eq!(over.residue(), "");
 }
 
@@ -155,4 +160,34 @@ fn a_server_that_is_not_there_is_69_and_no_password_is_shown() {
         refused.err
     );
     assert!(!refused.err.contains("sentinel"), "{}", refused.err);
+}
+
+#[test]
+fn a_schema_for_another_store_is_refused_by_name() {
+    let place = Place::new();
+    let refused = place.run(&["schema", "--apply"]);
+    assert_eq!((refused.code, refused.out.as_str()), (64, ""));
+    let says = "a schema is for PostgreSQL, and the store that is chosen is file:";
+    assert!(refused.err.contains(says), "{}", refused.err);
+}
+
+#[test]
+fn a_cause_is_said_once() {
+    if service::skipped("postgres") {
+        return;
+    }
+    let options = PostgresOptions::new().password("right");
+    let server = PostgresServer::start(options).expect("PostgreSQL starts");
+    for (password, says) in [
+        (Some("wrong"), "authentication failed"),
+        (None, "wants a password"),
+    ] {
+        let mut command = Place::new().monban(&["run", "k", "true"]);
+        let url = server.url_of("postgres", password);
+        command.env("MONBAN_STORE", url).current_dir("/");
+        let refused = Running(Some(command.spawn().expect("monban starts"))).end();
+        assert_eq!(refused.code, 69, "{}", refused.err);
+        assert_eq!(refused.err.matches(says).count(), 1, "{}", refused.err);
+        assert!(!refused.err.contains("invalid conf"), "{}", refused.err);
+    }
 }

@@ -88,12 +88,18 @@ fn the_command_is_told_of_every_key_in_the_order_of_the_command_line() {
         "run", "--also", "x y", "--also", "a", "m", "--", "sh", "-c", script,
     ]);
     let lines: Vec<&str> = told.out.lines().collect();
-    assert_eq!(lines[0], "m,3,m,x y,a", "{}", told.err);
+    assert_eq!(lines[0], "m,3,x y,a,m", "{}", told.err);
     let fences: Vec<i64> = lines[1]
         .split(' ')
         .map(|fence| fence.parse().expect("a number"))
         .collect();
-    assert_eq!((fences.len(), fences[0]), (4, fences[1]));
+    assert_eq!((fences.len(), fences[0]), (4, fences[3]));
+    let script = "echo $MONBAN_KEY,$MONBAN_KEY_1,$MONBAN_KEY_2,$MONBAN_KEY_3";
+    let around = [
+        "run", "--also", "c", "b", "--also", "a", "--", "sh", "-c", script,
+    ];
+    let around = place.run(&around);
+    assert_eq!(around.out, "b,c,b,a\n", "{}", around.err);
     let seats = place.run(&[
         "run",
         "--permits",

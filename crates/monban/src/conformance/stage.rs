@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::client::{Client, or_leave};
 use super::report::{Failure, Verdict, ensure};
 use super::{Subject, Time, Wakes};
-use crate::contract::{Grant, Guarantees, Order, Reach};
+use crate::contract::{Grant, Guarantees, Reach};
 use crate::data::{Claim, Claimant, Entry, Error, Key, ProcessId, Result};
 use crate::rule::{Clock, Lifetime, Tick};
 use crate::testing::sleep;
@@ -63,7 +63,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(super) fn is_fifo(&self) -> bool {
-        self.promises.order == Order::Fifo
+        self.promises.order.is_fifo()
     }
 
     pub(super) fn wakes_only_next(&self) -> bool {

@@ -35,6 +35,9 @@ pub enum Exclusion {
     Linearizable,
     /// Among all clients of one primary, while it neither loses memory nor steps its clock.
     SinglePrimary,
+    /// Among all clients of one primary, through a loss of its memory too, while it keeps its data on disk and does not
+    /// step its clock.
+    LastingPrimary,
     /// Among all clients, while a majority of independent servers keeps memory and clocks.
     Timing,
 }
@@ -42,8 +45,12 @@ pub enum Exclusion {
 /// In which order waiting claims are granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// First come, first served, among monban processes.
+    /// First come, first served, among all who use the store: nothing but monban does.
     Fifo,
+    /// First come, first served, among monban processes; others lock the same keys and stand in no line.
+    FifoBesideOthers,
+    /// First come, first served, among all clients: those that are not monban stand in the same line.
+    FifoAmongAll,
     /// No order is promised.
     Any,
 }
@@ -120,13 +127,23 @@ impl Exclusion {
                  against programs that ignore the lock or delete its files."
             }
             Self::Linearizable => {
-                "At most one valid lease of a key among all clients, while clock rates differ by less \
-                 than the stated allowance; it survives the failure of any minority of the servers."
+                "At most one valid lease of a key among all clients, through the failure of any minority of the \
+                 servers, while a majority keeps its data, and within a TTL the clocks of holder and leader drift apart by \
+                 less than 1 % of it plus 2 ms. On etcd before 3.4.31, and on 3.5 before 3.5.13, also while no leader \
+                 hangs (in its disk, say) for as long as a TTL: such a leader ends, when it goes on, leases that its \
+                 successor has renewed."
             }
             Self::SinglePrimary => {
                 "At most one valid lease of a key among all clients of one primary, while the server \
                  neither loses memory (a restart without its data, a fail-over, eviction) nor steps its \
-                 wall clock, and clock rates differ by less than the stated allowance."
+                 wall clock, and within a TTL the clocks of holder and server drift apart by less than 1 % of it \
+                 plus 2 ms."
+            }
+            Self::LastingPrimary => {
+                "At most one valid lease of a key among all clients of one primary, through its crashes too, and through \
+                 the promotion of a standby that has all its commits, while the old primary has ended, commits reach the \
+                 disk (fsync is on), no older backup is restored, the server does not step its wall clock, and within a \
+                 TTL the clocks of holder and server drift apart by less than 1 % of it plus 2 ms."
             }
             Self::Timing => {
                 "At most one valid lease of a key, if during any TTL a majority of the servers neither \
@@ -137,12 +154,23 @@ impl Exclusion {
 }
 
 impl Order {
+    /// Whether claims that wait are granted in the order in which they came.
+    #[must_use]
+    pub fn is_fifo(self) -> bool {
+        !matches!(self, Self::Any)
+    }
+
     /// The promise with its condition.
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Fifo => {
-                "First come, first served among monban processes; other programs may come between."
+            Self::Fifo => "First come, first served.",
+            Self::FifoBesideOthers => {
+                "First come, first served among monban processes; programs that lock the same key by other means may come \
+                 between."
+            }
+            Self::FifoAmongAll => {
+                "First come, first served among all clients, `etcdctl lock` and Go's `concurrency.Mutex` included."
             }
             Self::Any => "No order among those who wait.",
         }
@@ -199,5 +227,37 @@ impl Fencing {
                 "Every exclusive grant of a key carries a fence greater than that of any earlier one."
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rule::Lifetime;
+
+    /// The allowance that is promised is the one by which leases are given up early.
+    #[test]
+    fn the_allowance_is_the_one_that_is_kept() {
+        let ttl = Duration::from_secs(100);
+        let kept = ttl - Lifetime::validity(ttl);
+        assert_eq!(kept, ttl / 100 + Duration::from_millis(2));
+        let on_clocks = [
+            Exclusion::Linearizable,
+            Exclusion::SinglePrimary,
+            Exclusion::LastingPrimary,
+        ];
+        for exclusion in on_clocks {
+            let sentence = exclusion.sentence();
+            assert!(sentence.contains("1 % of it plus 2 ms"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_store_is_not_said_to_do_what_it_does_not() {
+        assert!(!Exclusion::LastingPrimary.sentence().contains("evict"));
+        assert!(!Order::Fifo.sentence().contains("other"));
+        assert!(Order::FifoAmongAll.is_fifo() && !Order::Any.is_fifo());
     }
 }

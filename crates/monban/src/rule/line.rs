@@ -260,7 +260,8 @@ impl Line {
 pub fn clash(asked: u32, there: u32) -> String {
     let name = |capacity| match capacity {
         Mode::SHARES => "shared (readers)".to_owned(),
-        k => format!("{k} permits"),
+        1 => "at most one permit in all".to_owned(),
+        k => format!("at most {k} permits in all"),
     };
     format!(
         "asked as {}, but it is in use as {}",

@@ -47,7 +47,7 @@ fn users_are_let_in_as_far_as_they_may_and_told_how_far() {
         let elsewhere = refused(&format!("etcd://monban:sentinel-right@127.0.0.1:{port}")).await;
         assert!(matches!(elsewhere, Error::Rejected { .. }), "{elsewhere}");
         assert!(
-            elsewhere.to_string().contains("the documentation"),
+            elsewhere.to_string().contains("grant-permission"),
             "{elsewhere}"
         );
 

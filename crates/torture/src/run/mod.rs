@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use monban::contract::{Guarantees, Order};
+use monban::contract::Guarantees;
 
 use crate::event::{Event, Log, What};
 use crate::plan::{self, Frame, Kind, Need};
@@ -201,7 +201,7 @@ fn begun(
             .into_iter()
             .chain(promised.sentences().into_iter().map(str::to_owned))
             .collect(),
-        ordered: promised.order == Order::Fifo,
+        ordered: promised.order.is_fifo(),
         expires: promised.liveness.has_ttl(),
     }
 }

@@ -1,6 +1,6 @@
 //! What went wrong, said so that somebody can mend it. No type of the client library leaves this folder but boxed.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -42,8 +42,28 @@ pub(super) fn of(status: Status, server: &dyn Display) -> Trouble {
     if has("invalid auth token") || has("revision of auth store is old") {
         return Trouble::TokenGone;
     }
-    Trouble::Failed(said_by_server(status.code(), &said, server).because(status))
+    Trouble::Failed(said_by_server(status.code(), &said, server).because(Cause(status)))
 }
+
+/// The innermost reason of a status. The status itself shows those around it as they are laid out in memory.
+#[derive(Debug)]
+struct Cause(Status);
+
+impl Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reason: &(dyn std::error::Error + 'static) = &self.0;
+        while let Some(inner) = reason.source() {
+            reason = inner;
+        }
+        if reason.is::<Status>() {
+            f.write_str(self.0.message())
+        } else {
+            Display::fmt(reason, f)
+        }
+    }
+}
+
+impl std::error::Error for Cause {}
 
 fn said_by_server(code: Code, said: &str, server: &dyn Display) -> Error {
     let has = |word: &str| said.contains(word);
@@ -55,8 +75,8 @@ fn said_by_server(code: Code, said: &str, server: &dyn Display) -> Error {
         ))
     } else if code == Code::PermissionDenied {
         rejected(format!(
-            "the user may not read and write at {server} the keys that a lock needs (the documentation has the \
-             command): {}",
+            "the user may not read and write at {server} the keys that a lock needs ({}): let an administrator run \
+             `etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX/`",
             printable(said)
         ))
     } else if has("database space exceeded") {
@@ -118,6 +138,17 @@ mod tests {
 
     fn error(code: Code, said: &str) -> Error {
         of(Status::new(code, said), &"h:1").into()
+    }
+
+    #[test]
+    fn a_cause_is_the_innermost_reason_and_no_dump() {
+        let io = std::io::Error::other("connection closed");
+        let mut status = Status::unknown("transport error");
+        status.set_source(std::sync::Arc::new(std::io::Error::other(io)));
+        assert_eq!(Cause(status).to_string(), "connection closed");
+        assert_eq!(Cause(Status::unknown("said")).to_string(), "said");
+        let denied = error(Code::PermissionDenied, "etcdserver: permission denied");
+        assert!(denied.to_string().contains("grant-permission"), "{denied}");
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl EtcdStore {
     pub const GUARANTEES: Guarantees = Guarantees {
         store: "etcd",
         exclusion: Exclusion::Linearizable,
-        order: Order::Fifo,
+        order: Order::FifoAmongAll,
         liveness: Liveness::TtlAndLease,
         fencing: Fencing::WithData,
         permits: true,

@@ -120,7 +120,7 @@ impl FileStore {
     pub const GUARANTEES: Guarantees = Guarantees {
         store: STORE,
         exclusion: Exclusion::Host,
-        order: Order::Fifo,
+        order: Order::FifoBesideOthers,
         liveness: Liveness::Process,
         fencing: Fencing::WhileDataLives,
         permits: true,

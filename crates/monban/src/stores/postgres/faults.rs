@@ -10,6 +10,9 @@ use crate::data::{Error, duration_text, printable};
 
 pub(super) const STORE: &str = "postgres";
 
+/// What the client library says if the server wants a password and it has none.
+const MISSING: &str = "password missing";
+
 /// The error for what the client library, or the server through it, said.
 pub(super) fn of(error: tokio_postgres::Error, server: &str) -> Error {
     let base = match error.as_db_error() {
@@ -19,6 +22,9 @@ pub(super) fn of(error: tokio_postgres::Error, server: &str) -> Error {
             Some(source) if source.is::<std::io::Error>() => {
                 unavailable(format!("the connection to {server} failed: {source}"))
             }
+            Some(source) if source.to_string() == MISSING => rejected(format!(
+                "{server} wants a password, and none is given ({MISSING}): write postgres://user:password@host/database"
+            )),
             // Wrong in every run: a type, a password that is missing, another protocol.
             Some(source) => rejected(format!("{server}: {error}: {source}")),
             None => rejected(format!("{server}: {error}")),

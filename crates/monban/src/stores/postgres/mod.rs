@@ -107,7 +107,7 @@ impl PostgresStore {
     /// What this store promises.
     pub const GUARANTEES: Guarantees = Guarantees {
         store: "postgres",
-        exclusion: Exclusion::SinglePrimary,
+        exclusion: Exclusion::LastingPrimary,
         order: Order::Fifo,
         liveness: Liveness::TtlAndReserve,
         fencing: Fencing::WhileDataLives,

@@ -102,7 +102,7 @@ impl RedisStore {
     pub const GUARANTEES: Guarantees = Guarantees {
         store: "redis",
         exclusion: Exclusion::SinglePrimary,
-        order: Order::Fifo,
+        order: Order::FifoBesideOthers,
         liveness: Liveness::Ttl,
         fencing: Fencing::WhileDataLives,
         permits: true,

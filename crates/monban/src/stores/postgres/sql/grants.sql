@@ -1,4 +1,5 @@
--- The last of all, so that functions that are not complete have no version.
+-- The version of the functions. It is the last of all, so that functions that are not complete have none: whoever opens the schema
+-- compares this number with its own, replaces what is earlier, and leaves what is later.
 CREATE OR REPLACE FUNCTION monban.version() RETURNS integer LANGUAGE sql IMMUTABLE AS $$ SELECT 1 $$;
 
 -- What a role needs that locks; it need not own any of this. `app` stands for it:

@@ -110,6 +110,7 @@ macro_rules! conformance_tests {
                 a_holder_that_has_to_wait_again_has_lost
                 a_holder_that_is_granted_anew_has_lost
                 every_renewal_starts_the_ttl_anew
+                a_grant_after_a_wait_lives_as_long_as_any
                 one_reader_s_end_is_not_another_s
                 ttls_are_taken_in_the_right_unit
             }

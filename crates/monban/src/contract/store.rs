@@ -133,9 +133,12 @@ pub struct Grant {
     pub fence: Option<Fence>,
     /// The number 0..k that a holder of permits sits on, unique among holders.
     pub seat: Option<u32>,
-    /// For how long the store keeps the claim without renewal; `None`: as long as the process, or the
-    /// session, lives.
+    /// For how long the store keeps the claim after each renewal, as it was asked to or rounded up; `None`: as long as the
+    /// process, or the session, lives.
     pub ttl: Option<Duration>,
+    /// How much of the TTL had passed at most when this answer was asked for. Zero where asking starts it anew; a store that
+    /// tells a waiter of its grant by a message counts from before the request that last kept its place was sent.
+    pub age: Duration,
     /// Wakes, once, when the grant may have been lost; the engine renews to find out. A store whose notices
     /// can be caused by its own verbs (a renewal, say) looks first, and arms again. `None` if the store
     /// cannot tell.
@@ -199,6 +202,7 @@ impl fmt::Debug for Grant {
             .field("fence", &self.fence)
             .field("seat", &self.seat)
             .field("ttl", &self.ttl)
+            .field("age", &self.age)
             .field("tells_loss", &self.lost.is_some())
             .finish()
     }

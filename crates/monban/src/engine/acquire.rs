@@ -313,6 +313,8 @@ fn accept(
 ) -> Result<Lease> {
     let engine = &handle.engine;
     let now = engine.clock.now();
+    // A grant that was told by a message has lived for a while when its waiter asks.
+    let sent = sent.before(grant.age);
     if grant
         .ttl
         .is_some_and(|ttl| now >= (Lifetime { sent, ttl }).deadline())

@@ -35,6 +35,15 @@ impl Tick {
         )
     }
 
+    /// The instant `d` earlier; the clock's start if that is before it.
+    #[must_use]
+    pub fn before(self, d: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// How long it is from `earlier` to this instant; zero if it is not earlier.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Instant;
 
 use monban::contract::Attempt;
-use monban::data::{Claim, IfBusy, Mode, ProcessId};
+use monban::data::{Claim, IfBusy, Mode, ProcessId, RenewalPolicy};
+use monban::rule::Lifetime;
 use monban::testing::Witness;
 use monban::{ClaimId, Claimant, Error, Key, Locks, Options, Outcome, Owner, block_on};
 
@@ -262,4 +263,29 @@ pub(crate) fn a_lease_that_is_freed_by_hand_is_lost(place: &Place) {
     block_on(place.two.evict(&entry)).unwrap();
     assert!(matches!(lost.join().unwrap(), Error::Lost { .. }));
     assert!(set.check().is_err());
+}
+
+/// Whoever waited for a key has as much of it as whoever found it free.
+pub(crate) fn a_lease_after_a_wait_lives_as_long_as_any(place: &Place) {
+    let options = Options::new()
+        .ttl(30_000 * MS)
+        .renewal(RenewalPolicy::ByHand);
+    let mutex = |locks: &Locks| locks.mutex("k").unwrap().with(options.clone()).unwrap();
+    let first = mutex(&place.two).lock().wait().unwrap();
+    let plain = first.ttl();
+    let wait = spawn(mutex(&place.one).lock());
+    eventually("it waits", || in_line(&place.two, "k") == 2);
+    std::thread::sleep(500 * MS); // of the life of its place
+    block_on(first.release()).unwrap();
+    let lease = wait.join().unwrap().unwrap();
+    assert_eq!(lease.ttl(), plain);
+    if let Some(ttl) = plain {
+        let start = Instant::now();
+        block_on(lease.renew()).unwrap();
+        assert_eq!(lease.ttl(), plain);
+        let left = lease.remaining().unwrap();
+        assert!(left + start.elapsed() >= Lifetime::validity(ttl), "{left:?}");
+    }
+    block_on(lease.release()).unwrap();
+    place.assert_clean("nothing is left");
 }

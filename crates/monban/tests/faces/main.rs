@@ -56,6 +56,7 @@ over_every_store! {
     an_interval_is_kept
     an_election_has_one_leader_and_tells
     an_owner_takes_again
+    a_lease_after_a_wait_lives_as_long_as_any
     a_lease_that_is_freed_by_hand_is_lost
     every_face_may_be_dropped_at_any_poll
     every_face_may_be_dropped_at_any_poll_of_a_wait

@@ -117,6 +117,7 @@ impl NaiveStore {
                     fence: Fence::new(fence),
                     seat: None,
                     ttl: Some(claim.ttl + if from_reply { late } else { Duration::ZERO }),
+                    age: Duration::ZERO,
                     lost: None,
                 })
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Client, Failure, Stage, Verdict, ensure, lasting, or_leave};
-use crate::contract::{Attempt, Fencing, Release};
+use crate::contract::{Attempt, Fencing, Grant, Release};
 use crate::data::{Claim, EntryId, Mode, Options};
 
 /// A claim that ends by its TTL, or by the death of its client.
@@ -389,4 +389,52 @@ pub async fn ttls_are_taken_in_the_right_unit(stage: &Stage<'_>) -> Verdict {
 fn near(stage: &Stage<'_>, said: Duration, ttl: Duration, took: Duration) -> bool {
     let fine = Duration::from_millis(2);
     said + took + fine >= ttl && said <= ttl + stage.slack() + fine
+}
+
+/// It may have been told by a message, long after the request that its TTL counts from: the store must say so, and each
+/// renewal gives it all of its TTL.
+pub async fn a_grant_after_a_wait_lives_as_long_as_any(stage: &Stage<'_>) -> Verdict {
+    let [a, b, c] = stage.clients().await?;
+    for renewed in [false, true] {
+        let key = stage.key(&format!("renewed: {renewed}"));
+        let first = a.exclusive(&key);
+        let second = lasting(b.exclusive(&key), stage.unit() + stage.slack());
+        let third = c.exclusive(&key);
+        let plain = plain_grant(&b, &lasting(b.exclusive(&stage.key("plain")), second.ttl)).await?;
+        a.takes(&first).await?;
+        let joined = stage.now();
+        let busy = b.waits(&second).await?;
+        stage.pass(second.ttl / 4).await;
+        a.leaves(&first).await?;
+        b.is_woken(busy.changed).await?;
+        let asked = stage.now();
+        let grant = b.gets(&second).await?;
+        let age = stage.now().since(joined);
+        ensure(
+            grant.ttl == plain.ttl && grant.age <= age && plain.age.is_zero(),
+            format_args!("{grant:?} {age:?} after it joined, and otherwise {plain:?}"),
+        )?;
+        c.waits(&third).await?;
+        let Some(ttl) = grant.ttl else {
+            b.leaves(&second).await?;
+            c.gets(&third).await?;
+            c.leaves(&third).await?;
+            continue;
+        };
+        let mut from = asked.before(grant.age);
+        if renewed {
+            stage.pass(ttl / 4).await;
+            from = stage.now();
+            b.keeps(&second).await?;
+        }
+        stage.gets_by_expiry(&c, &third, from, ttl).await?;
+        c.leaves(&third).await?;
+    }
+    Ok(())
+}
+
+async fn plain_grant(client: &Client, claim: &Claim) -> Result<Grant, Failure> {
+    let grant = client.takes(claim).await?;
+    client.leaves(claim).await?;
+    Ok(grant)
 }

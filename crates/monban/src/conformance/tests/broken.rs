@@ -68,6 +68,8 @@ enum How {
     WakesOneReader,
     DiesWithItsConnection,
     DoesNotTellOfLoss,
+    TellsWhatIsLeft,
+    HidesTheAge,
     DoesNotSayWhen,
     ForgetsWhoListens,
     SeatsAreOne,
@@ -185,6 +187,8 @@ const TABLE: &[(How, &str)] = &[
         "renewal_keeps_readers_and_permits_past_their_ttl",
     ),
     (RenewalDrawsANewFence, "renewal_keeps_a_hold_past_its_ttl"),
+    (TellsWhatIsLeft, "a_grant_after_a_wait_lives_as_long_as_any"),
+    (HidesTheAge, "a_grant_after_a_wait_lives_as_long_as_any"),
     (
         PlacesExpire,
         "asking_again_keeps_a_waiter_s_place_past_its_ttl",
@@ -418,6 +422,7 @@ fn grant(claim: &Claim, fence: Option<Fence>, seat: Option<u32>) -> Attempt {
         fence,
         seat,
         ttl: Some(claim.ttl),
+        age: Duration::ZERO,
         lost: None,
     })
 }
@@ -527,13 +532,19 @@ impl Broken {
             dying.ttl = entry.expires_in.unwrap_or(claim.ttl);
             return self.ask(&dying).await;
         }
+        let mut asked = claim.clone();
+        if matches!(self.how, TellsWhatIsLeft | HidesTheAge)
+            && let Some(entry) = self.entry(claim).await
+        {
+            asked.ttl = entry.expires_in.unwrap_or(claim.ttl);
+        }
         if self.how == TriesRefuseEachOther {
             return self.try_by_joining(claim).await;
         }
         if self.how == HoldsFewReaders && self.line(&claim.key).await.len() > 64 {
             return Err(Error::rejected("broken", "too many"));
         }
-        match self.ask(claim).await? {
+        match self.ask(&asked).await? {
             Attempt::Granted(grant) => Ok(Attempt::Granted(self.spoil_grant(claim, grant))),
             Attempt::Busy(busy) => self.spoil_busy(claim, busy).await,
         }
@@ -580,6 +591,9 @@ impl Broken {
         };
         if self.how == SeatsAreOne {
             grant.seat = grant.seat.map(|_| 0);
+        }
+        if self.how == HidesTheAge {
+            grant.ttl = Some(claim.ttl);
         }
         if self.how == DoesNotTellOfLoss {
             grant.lost = never();

@@ -1,9 +1,10 @@
 //! The life of a lease: renewal, doubt, loss, release.
 
 use super::*;
-use crate::contract::Attempt;
-use crate::data::{Error, Loss, Options, RenewalPolicy};
+use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal};
+use crate::data::{Claim, Entry, Error, Keep, Leave, Loss, Options, RenewalPolicy, Result};
 use crate::engine::LeaseState;
+use crate::rule::Lifetime;
 use crate::testing::{Fault, Verb};
 
 #[test]
@@ -368,4 +369,85 @@ fn the_release_of_one_lease_leaves_the_others_watched() {
     }
     drop(leases);
     world.assert_clean("nothing is left");
+}
+
+/// A store that tells grants some time after it has made them.
+#[derive(Debug)]
+struct TellsLate(MemoryStore, Duration);
+
+#[async_trait::async_trait]
+impl Store for TellsLate {
+    async fn open(&self) -> Result<Guarantees> {
+        self.0.open().await
+    }
+
+    fn reach(&self) -> Reach {
+        self.0.reach()
+    }
+
+    async fn attempt(&self, claims: &[Claim]) -> Vec<Result<Attempt>> {
+        let mut answers = self.0.attempt(claims).await;
+        for answer in &mut answers {
+            if let Ok(Attempt::Granted(grant)) = answer {
+                grant.age = self.1;
+            }
+        }
+        answers
+    }
+
+    async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
+        self.0.renew(keeping).await
+    }
+
+    async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {
+        self.0.release(leaving).await
+    }
+
+    async fn evict(&self, entry: &Entry) -> Result<Release> {
+        self.0.evict(entry).await
+    }
+
+    async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
+        self.0.inspect(prefix).await
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+#[test]
+fn a_grant_that_was_told_late_has_less_left_until_its_renewal() {
+    let clock = Clock::manual();
+    let (ttl, age) = (secs(30), secs(14));
+    let store = TellsLate(MemoryStore::new(clock.clone()), age);
+    let locks = open(Arc::new(store), &clock);
+    let by_hand = Options::new().ttl(ttl).renewal(RenewalPolicy::ByHand);
+    let mutex = locks.mutex("k").unwrap().with(by_hand).unwrap();
+    let lease = block_on(mutex.lock()).unwrap();
+    assert_eq!(lease.ttl(), Some(ttl));
+    // The allowance for clocks is that of the whole TTL: a server's may have been fast for all of it.
+    let whole = Lifetime::validity(ttl);
+    assert_eq!(lease.remaining(), Some(whole - age));
+    clock.advance(secs(1));
+    assert_eq!(lease.state(), LeaseState::Doubtful);
+    block_on(lease.renew()).unwrap();
+    assert_eq!(lease.ttl(), Some(ttl));
+    assert_eq!(lease.remaining(), Some(whole));
+    assert_eq!(lease.state(), LeaseState::Held);
+    block_on(lease.release()).unwrap();
+}
+
+#[test]
+fn a_grant_that_was_told_when_its_ttl_was_over_is_none() {
+    let clock = Clock::manual();
+    let store = TellsLate(MemoryStore::new(clock.clone()), Lifetime::validity(secs(30)));
+    let locks = open(Arc::new(store), &clock);
+    let mutex = locks.mutex("k").unwrap();
+    let mutex = mutex.with(Options::new().ttl(secs(30))).unwrap();
+    let error = block_on(mutex.lock().within(Duration::ZERO)).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    eventually("given back", || {
+        block_on(locks.inspect("")).unwrap().is_empty()
+    });
 }

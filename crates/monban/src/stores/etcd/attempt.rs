@@ -5,6 +5,7 @@
 //! lost its place and joins anew, at the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::each::each_line;
 use super::faults::{self, Trouble};
@@ -339,6 +340,7 @@ impl<'a> Asking<'a> {
             fence,
             seat,
             ttl: Some(table::whole(claim.ttl)),
+            age: Duration::ZERO,
             lost: Some(self.core.watches.wake_later(target, sight.revision)),
         }))
     }

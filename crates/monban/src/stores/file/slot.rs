@@ -1,6 +1,7 @@
 //! What this process has in lines: the claims that hold, and those that wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::FlockOperation;
@@ -82,6 +83,7 @@ impl Held {
             fence: self.fence,
             seat: self.seat,
             ttl: None,
+            age: Duration::ZERO,
             lost: None,
         }
     }

@@ -1,5 +1,7 @@
 //! One key: its line, and those who listen for its changes.
 
+use std::time::Duration;
+
 use tokio::sync::oneshot;
 
 use super::table::stays;
@@ -122,6 +124,7 @@ impl Slot {
             fence,
             seat,
             ttl: Some(claim.ttl),
+            age: Duration::ZERO,
             lost: Some(self.listen(claim.id, To::Loss)),
         }
     }

@@ -23,9 +23,9 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
     let mut sent = Vec::with_capacity(claims.len());
     let now = hub.clock.now();
     for (at, claim) in claims.iter().enumerate() {
-        if let Some((handed, left)) = hub.watches.handed(claim, now) {
+        if let Some((handed, age)) = hub.watches.handed(claim, now) {
             let lost = hub.watches.hold(claim.id, true);
-            answers[at] = Some(Ok(granted(claim, handed, left, lost)));
+            answers[at] = Some(Ok(granted(claim, handed, age, lost)));
             continue;
         }
         match claim.mode.check().and_then(|()| hub.watches.ask(claim)) {
@@ -171,7 +171,7 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) 
                 number: reply.fence.unwrap_or(0),
                 seat: reply.seat.unwrap_or(-1),
             };
-            Ok(granted(claim, handed, claim.ttl, lost))
+            Ok(granted(claim, handed, Duration::ZERO, lost))
         }
         b'c' => {
             hub.watches.forget(&claim.id);
@@ -193,12 +193,13 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) 
     }
 }
 
-fn granted(claim: &Claim, handed: Handed, ttl: Duration, lost: Option<Wake>) -> Attempt {
+fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Attempt {
     let fenced = claim.mode != Mode::Shared;
     Attempt::Granted(Grant {
         fence: fenced.then(|| Fence::new(handed.number)).flatten(),
         seat: u32::try_from(handed.seat).ok(),
-        ttl: Some(ttl),
+        ttl: Some(claim.ttl),
+        age,
         lost,
     })
 }

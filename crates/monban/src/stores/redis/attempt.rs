@@ -27,9 +27,9 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
     let mut sent = Vec::with_capacity(claims.len());
     let now = hub.clock.now();
     for (at, claim) in claims.iter().enumerate() {
-        if let Some((handed, left)) = hub.watches.handed(claim, now) {
+        if let Some((handed, age)) = hub.watches.handed(claim, now) {
             let lost = hub.watches.hold(claim.id);
-            answers[at] = Some(Ok(granted(claim, handed, left, lost)));
+            answers[at] = Some(Ok(granted(claim, handed, age, lost)));
             continue;
         }
         match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
@@ -128,7 +128,7 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -
     match reply {
         Reply::Granted(handed) => {
             let lost = link.pushes.then(|| hub.watches.hold(claim.id)).flatten();
-            Ok(granted(claim, handed, claim.ttl, lost))
+            Ok(granted(claim, handed, Duration::ZERO, lost))
         }
         Reply::Busy(way) => {
             if claim.if_busy == IfBusy::Queue {
@@ -145,12 +145,13 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -
     }
 }
 
-fn granted(claim: &Claim, handed: Handed, ttl: Duration, lost: Option<Wake>) -> Attempt {
+fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Attempt {
     let fenced = claim.mode != Mode::Shared;
     Attempt::Granted(Grant {
         fence: fenced.then(|| Fence::new(handed.number)).flatten(),
         seat: u32::try_from(handed.seat).ok(),
-        ttl: Some(ttl),
+        ttl: Some(claim.ttl),
+        age,
         lost,
     })
 }

@@ -120,8 +120,8 @@ impl Watches {
         }
     }
 
-    /// What a claim was granted by a message, once, and for how long from `now` on: counted from before the request
-    /// that joined the line, or stayed in it, was sent, as every TTL is. Nothing if less than half of its TTL is left:
+    /// What a claim was granted by a message, once, and how much of its TTL has passed by `now`: counted from before the
+    /// request that joined the line, or stayed in it, was sent, as every TTL is. Nothing if less than half of its TTL is left:
     /// then it is better asked for, which renews it.
     pub(super) fn handed(&self, claim: &Claim, now: Tick) -> Option<(Handed, Duration)> {
         let mut inner = self.lock();
@@ -129,7 +129,7 @@ impl Watches {
         let (handed, until) = known.handed.take()?;
         let left = until?.since(now);
         let same = known.mode == claim.mode && known.key == claim.key;
-        (same && left >= claim.ttl / 2).then_some((handed, left.min(claim.ttl)))
+        (same && left >= claim.ttl / 2).then(|| (handed, claim.ttl.saturating_sub(left)))
     }
 
     /// The claim waits; the future is ready when it is worth asking again. The head of a line watches its key; where

@@ -27,8 +27,8 @@ async fn a_grant_that_is_told_counts_from_the_request_that_joined() {
     let _wake = watches.wait(&claim, None);
     watches.in_line(&claim.id, at(1_000), 10);
     watches.told(&granted);
-    let left = watches.handed(&claim, at(400)).map(|(_, left)| left);
-    assert_eq!(left, Some(Duration::from_millis(600)));
+    let age = watches.handed(&claim, at(400)).map(|(_, age)| age);
+    assert_eq!(age, Some(Duration::from_millis(400)));
     assert_eq!(watches.handed(&claim, at(400)), None, "once");
     for odd in ["0:-1", "-17:-1", "17:-2", "99999999999999999999:-1", "17"] {
         watches.told(&format!("g{}:{odd}", claim.id));
@@ -37,8 +37,8 @@ async fn a_grant_that_is_told_counts_from_the_request_that_joined() {
     // What was told lives by what was known then, whatever is heard of the place afterwards.
     watches.told(&granted);
     watches.in_line(&claim.id, at(1_900), 16);
-    let left = watches.handed(&claim, at(500)).map(|(_, left)| left);
-    assert_eq!(left, Some(Duration::from_millis(500)));
+    let age = watches.handed(&claim, at(500)).map(|(_, age)| age);
+    assert_eq!(age, Some(Duration::from_millis(500)));
 }
 
 /// It was held up on its way; the claim was granted, expired, and joined anew.

@@ -185,8 +185,8 @@ async fn a_grant_by_message_counts_from_the_request_that_joined() {
         number: 17,
         seat: -1,
     };
-    let left = Duration::from_millis(600);
-    assert_eq!(watches.handed(&claim, at(400)), Some((handed, left)));
+    let age = Duration::from_millis(400);
+    assert_eq!(watches.handed(&claim, at(400)), Some((handed, age)));
     assert_eq!(watches.handed(&claim, at(400)), None, "once");
     told(&watches, &granted);
     assert_eq!(watches.handed(&claim, at(501)), None, "too little is left");
@@ -262,6 +262,6 @@ async fn a_grant_by_message_is_void_if_the_claim_has_waited_since() {
     let _wake = watches.wait(claim.id, false, Some(b"x"), None);
     told(&watches, &early);
     watches.in_line(&claim.id, at(3_000), 25);
-    let left = watches.handed(&claim, at(2_100)).map(|(_, left)| left);
-    assert_eq!(left, Some(Duration::from_millis(900)));
+    let age = watches.handed(&claim, at(2_100)).map(|(_, age)| age);
+    assert_eq!(age, Some(Duration::from_millis(100)));
 }

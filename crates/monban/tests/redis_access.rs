@@ -246,6 +246,38 @@ fn a_missing_permission_is_named() {
     });
 }
 
+/// By the documented permissions two who lock keys of different prefixes cannot meddle with each other.
+#[test]
+fn users_of_different_prefixes_are_parted() {
+    run(async {
+        let server = server();
+        least_permissions(&server, "~app:*");
+        let client = Client::of(&server).await;
+        for (key, allowed) in [("app:k", true), ("other:k", false)] {
+            let (holder, waiter) = (client.exclusive(key), client.exclusive(key));
+            client.takes(&holder).await;
+            client.waits(&waiter).await;
+            let sides = server.ask(&["KEYS", &format!("monban:*:{key}")]).unwrap();
+            let names: Vec<&str> = sides.lines().chain([key]).collect();
+            assert_eq!(names.len(), 3, "{names:?}");
+            for name in names {
+                let mut may = false;
+                for words in [
+                    &["GET", name][..],
+                    &["DEL", name],
+                    &["ZRANGE", name, "0", "0"],
+                ] {
+                    let dry = [&["ACL", "DRYRUN", "monban"], words].concat();
+                    may |= server.ask(&dry).unwrap() == "OK";
+                }
+                assert_eq!(may, allowed, "{name}");
+            }
+            client.releases(&holder).await;
+            client.releases(&waiter).await;
+        }
+    });
+}
+
 /// Without the right to end the old connection the store works; only its promise about orphans is weaker.
 #[test]
 fn without_client_kill_a_connection_is_made_again_all_the_same() {

@@ -5,11 +5,15 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Client, commands, lasting, leave, leftovers, pause, run, server, sleeps_on, woken};
+use common::{
+    Client, SOON, commands, lasting, leave, leftovers, pause, run, server, sleeps_on, woken,
+};
 use monban::contract::{Release, Renewal, Store, Why};
 use monban::data::{Leave, Mode};
 use monban_testkit::RedisServer;
@@ -293,6 +297,158 @@ fn the_waiters_of_python_redis_lock_are_told_if_that_is_asked_for() {
             }
             server.ask(&["DEL", "lock-signal:report"]).unwrap();
         }
+    });
+}
+
+/// Hears all that is published, as a user who may do that, and nothing else.
+struct Eavesdropper {
+    stream: TcpStream,
+    heard: Vec<u8>,
+}
+
+impl Eavesdropper {
+    fn at(server: &RedisServer) -> Self {
+        let words = "ACL SETUSER low on >low resetkeys &* -@all +psubscribe +publish";
+        server.ask(&words.split(' ').collect::<Vec<_>>()).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream
+            .write_all(b"AUTH low low\r\nPSUBSCRIBE *\r\n")
+            .unwrap();
+        let mut all = Self {
+            stream,
+            heard: Vec::new(),
+        };
+        all.hears_until("psubscribe");
+        all
+    }
+
+    fn has_heard(&self, text: &str) -> bool {
+        self.heard
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    }
+
+    fn hears_until(&mut self, text: &str) {
+        while !self.has_heard(text) {
+            let mut part = [0; 4_096];
+            let length = self.stream.read(&mut part).unwrap();
+            assert!(length > 0, "cut off");
+            self.heard.extend_from_slice(&part[..length]);
+        }
+    }
+}
+
+/// Who may publish, and touch no key.
+#[test]
+fn a_forged_grant_grants_nothing() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let claims: Vec<_> = (0..4).map(|_| client.exclusive("k")).collect();
+        let ids: Vec<String> = claims.iter().map(|claim| claim.id.to_string()).collect();
+        let channel = format!("monban:{}", claims[0].id.process());
+        let mut low = Eavesdropper::at(&server);
+        client.takes(&claims[0]).await;
+        let mut wakes = Vec::new();
+        for claim in &claims[1..] {
+            wakes.push(client.waits(claim).await.changed.unwrap());
+        }
+        let shown = client.store.inspect(b"k").await.unwrap();
+        client.store.evict(&shown[3]).await.unwrap();
+        client.releases(&claims[0]).await;
+        server.ask(&["PUBLISH", &channel, "end"]).unwrap();
+        low.hears_until("end");
+        // The first to wait was granted, the second became the head, the last was freed by hand.
+        assert!(low.has_heard(&ids[1]));
+        for hidden in [&ids[0], &ids[2], &ids[3]] {
+            assert!(
+                !low.has_heard(hidden),
+                "the id of a claim that was granted by no message"
+            );
+        }
+        woken(wakes.remove(0)).await;
+        client.takes(&claims[1]).await;
+        let hash = ["EVAL", "return redis.sha1hex(ARGV[1])", "0", &ids[2]];
+        let name = server.ask(&hash).unwrap();
+        assert!(low.has_heard(&format!("h{name}:")));
+        let forged = |id: &str, number: i64| {
+            let message = format!("g{id}:{number}:-1");
+            server.ask(&["PUBLISH", &channel, &message]).unwrap();
+        };
+        forged(&name, 1_900_000_000_000_000);
+        forged(&ids[1], 1_900_000_000_000_000);
+        // Also one who should know the id cannot grant a fence that no later one exceeds.
+        let mut wake = client.waits(&claims[2]).await.changed.unwrap();
+        forged(&ids[2], i64::MAX);
+        woken(wake).await;
+        wake = client.waits(&claims[2]).await.changed.unwrap();
+        assert_eq!(client.renews(&claims[1]).await, Renewal::Kept);
+        client.releases(&claims[1]).await;
+        woken(wake).await;
+        client.takes(&claims[2]).await;
+        assert_eq!(client.renews(&claims[2]).await, Renewal::Kept);
+        client.releases(&claims[2]).await;
+    });
+}
+
+/// The server cuts off a client that is subscribed to anything, and to be sent more than 32 MB.
+#[test]
+fn a_stranger_s_value_of_any_length_is_waited_for() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let held = client.exclusive("mine");
+        let mut lost = client.takes(&held).await.lost.unwrap();
+        let fill = "redis.call('SET', KEYS[1], string.rep(ARGV[1], 40 * 1024 * 1024))";
+        let set = |byte| server.ask(&["EVAL", fill, "1", "big", byte]).unwrap();
+        set("x");
+        let before = sent(&server);
+        for mode in [Mode::Exclusive, Mode::Shared, TWO] {
+            let waiter = client.claim("big", mode);
+            let mut wake = client.waits(&waiter).await.changed.unwrap();
+            sleeps_on(&mut wake, 100).await;
+            assert_eq!(client.renews(&waiter).await, Renewal::Lost);
+            assert_eq!(client.renews(&held).await, Renewal::Kept);
+            set("y"); // another's: it is worth asking when that one ends
+            woken(wake).await;
+            let wake = client.waits(&waiter).await.changed.unwrap();
+            pause(50).await;
+            assert!(
+                sent(&server) - before < 1_000_000,
+                "{}",
+                sent(&server) - before
+            );
+            server.ask(&["DEL", "big"]).unwrap();
+            woken(wake).await;
+            client.takes(&waiter).await;
+            assert_eq!(client.releases(&waiter).await, Release::Done);
+            set("x");
+        }
+        sleeps_on(&mut lost, 1).await;
+        assert_eq!(client.renews(&held).await, Renewal::Kept);
+    });
+}
+
+/// More of them than are taken out in one go when they are void.
+#[test]
+fn a_reader_whose_key_a_stranger_has_taken_does_not_hold_by_asking_again() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let readers: Vec<_> = (0..600).map(|_| client.claim("k", Mode::Shared)).collect();
+        for part in readers.chunks(100) {
+            for answer in client.attempts(part).await {
+                answer.unwrap();
+            }
+        }
+        server.ask(&["DEL", "k"]).unwrap();
+        let set = ["SET", "k", "stranger", "NX", "PX", "5000"];
+        assert_eq!(server.ask(&set).unwrap(), "OK");
+        let busy = client.waits(&leave(readers[0].clone())).await;
+        assert_eq!(busy.why, Why::Foreign);
+        let left: i64 = server.ask(&["PTTL", "k"]).unwrap().parse().unwrap();
+        assert!(left <= 5_000, "{left}");
     });
 }
 

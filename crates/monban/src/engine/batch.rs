@@ -45,7 +45,7 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
             Asked::Lease(lease) => answers.push(Ok(lease)),
             Asked::Busy(busy) => answers.push(Err(BusyInfo::from(&busy))),
             Asked::Failed(error) => {
-                if error.is_transient() {
+                if error.may_have_been_executed() {
                     engine.leave(Leaving::behind(claim, engine.clock.now()));
                 }
                 failed.get_or_insert(error);

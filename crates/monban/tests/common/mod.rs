@@ -39,15 +39,17 @@ pub(crate) fn least_permissions(server: &RedisServer, keys: &str) {
         }
     }
     assert!(words.len() > 40, "{words:?}");
-    if keys == "~*" {
-        words.retain(|word| *word != "~monban:*"); // it is among them
-    }
+    let sides = format!("~monban:{{???}}[oe]:{}", &keys[1..]);
     for word in &mut words {
         *word = match *word {
             ">password" => ">least",
             "~app:*" => keys,
+            "~monban:{???}[oe]:app:*" => &sides,
             other => other,
         };
+    }
+    if keys == "~*" {
+        words.retain(|word| !word.starts_with("~monban:")); // they are among them
     }
     server.ask(&words).unwrap();
 }

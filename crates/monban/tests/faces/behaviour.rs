@@ -284,7 +284,10 @@ pub(crate) fn a_lease_after_a_wait_lives_as_long_as_any(place: &Place) {
         block_on(lease.renew()).unwrap();
         assert_eq!(lease.ttl(), plain);
         let left = lease.remaining().unwrap();
-        assert!(left + start.elapsed() >= Lifetime::validity(ttl), "{left:?}");
+        assert!(
+            left + start.elapsed() >= Lifetime::validity(ttl),
+            "{left:?}"
+        );
     }
     block_on(lease.release()).unwrap();
     place.assert_clean("nothing is left");

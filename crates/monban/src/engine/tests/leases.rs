@@ -441,7 +441,10 @@ fn a_grant_that_was_told_late_has_less_left_until_its_renewal() {
 #[test]
 fn a_grant_that_was_told_when_its_ttl_was_over_is_none() {
     let clock = Clock::manual();
-    let store = TellsLate(MemoryStore::new(clock.clone()), Lifetime::validity(secs(30)));
+    let store = TellsLate(
+        MemoryStore::new(clock.clone()),
+        Lifetime::validity(secs(30)),
+    );
     let locks = open(Arc::new(store), &clock);
     let mutex = locks.mutex("k").unwrap();
     let mutex = mutex.with(Options::new().ttl(secs(30))).unwrap();

@@ -66,9 +66,10 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
   end
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
   local k, n, of = parts(member)
-  if score and score < 0 and k == 'x' then
-    -- Who wants the key alone holds by the key alone: somebody else wrote this.
-    redis.call('ZREM', order, member)
+  if score and score < 0 and (k == 'x' or kind(value) ~= 'mb1m:') then
+    -- Who wants the key alone holds by the key alone: somebody else wrote this. And a share or a permit whose marker is
+    -- gone is void, also if settle has left it over.
+    redis.call('ZREM', order, member, 's' .. id)
     redis.call('ZREM', expiry, member)
     score = nil
   end

@@ -9,7 +9,7 @@ local value = read(key)
 local was = head(order)
 local done = 0
 if ARGV[1] == 'f' then
-  if value == ARGV[2] and redis.call('TYPE', key).ok == 'string' then done = redis.call('DEL', key) end
+  if redis.call('TYPE', key).ok == 'string' and redis.call('GET', key) == ARGV[2] then done = redis.call('DEL', key) end
 elseif value and string.sub(value, 6, 53) == ARGV[2] and (kind(value) == 'mb1x:' or kind(value) == 'mb1l:') then
   done = redis.call('DEL', key)
   tell('l', ARGV[2])

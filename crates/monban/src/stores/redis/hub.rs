@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::address::Address;
 use super::faults;
 use super::link::{Link, OnPush};
-use super::scripts::Script;
+use super::scripts::{self, Script};
 use super::server::Time;
 use super::watches::{Look, Watches};
 use crate::data::{Error, Result};
@@ -233,38 +233,21 @@ impl Hub {
         if !link.pushes {
             return Ok(());
         }
-        let (opaque, plain): (Vec<_>, Vec<_>) = looks.iter().partition(|look| look.opaque);
-        let mut commands = pipe();
-        if !plain.is_empty() {
-            commands.cmd("CLIENT").arg("CACHING").arg("YES").cmd("MGET");
-            for look in &plain {
-                commands.arg(look.key.as_bytes());
+        let mut command = Cmd::new();
+        let script = &scripts::LOOK;
+        command.arg("EVALSHA").arg(script.hash()).arg(looks.len());
+        for look in looks {
+            command.arg(look.key.as_bytes());
+        }
+        let answer = self.run_watching(&link, script, &command, self.address.timeout);
+        let Value::Array(values) = answer.await? else {
+            return Err(faults::garbled(&link.name));
+        };
+        for (look, value) in looks.iter().zip(values) {
+            match value {
+                Value::BulkString(value) => self.watches.read(&look.id, Some(&value)),
+                _ => self.watches.read(&look.id, None),
             }
-        }
-        for look in &opaque {
-            commands.cmd("CLIENT").arg("CACHING").arg("YES");
-            commands.cmd("EXISTS").arg(look.key.as_bytes());
-        }
-        let answers = link.pipeline(&commands, self.address.timeout).await;
-        let mut answers = self
-            .noticing(&link, answers)?
-            .into_iter()
-            .skip(1)
-            .step_by(2);
-        if !plain.is_empty() {
-            let Value::Array(values) = link.checked(answers.next().unwrap_or(Value::Nil))? else {
-                return Err(faults::garbled(&link.name));
-            };
-            for (look, value) in plain.iter().zip(values) {
-                match value {
-                    Value::BulkString(value) => self.watches.read(&look.id, Some(&value)),
-                    _ => self.watches.read(&look.id, None),
-                }
-            }
-        }
-        for look in opaque {
-            let there = answers.next() == Some(Value::Int(1));
-            self.watches.read(&look.id, there.then_some(&[]));
         }
         Ok(())
     }

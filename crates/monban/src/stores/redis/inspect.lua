@@ -3,11 +3,10 @@
 --   KEYS  the key, its order, its expiry
 --   ARGV  'w' if what is not monban's is to be shown even if nobody waits, else 'o'
 --
--- The value of another program may be long: it is told only if it is shown.
+-- The value of another program may be long: it is read only if it is shown.
 -- Answer: { type, value, PTTL, µs now, { member, score, dies, seat or -1, ... } }, members in order of their scores.
-local value = redis.pcall('GET', KEYS[1])
+local value = redis.pcall('GETRANGE', KEYS[1], 0, 2)
 local kind = redis.call('TYPE', KEYS[1]).ok
-if type(value) == 'table' then value = '' end
 local time = redis.call('TIME')
 local members = {}
 local all = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
@@ -20,5 +19,5 @@ for at = 1, #all, 2 do
     members[#members + 1] = tonumber(redis.call('ZSCORE', KEYS[2], 's' .. string.sub(all[at], 1, 48)) or '-1')
   end
 end
-if ARGV[1] ~= 'w' and #members == 0 and value and string.sub(value, 1, 3) ~= 'mb1' then value = '' end
-return { kind, value or '', redis.call('PTTL', KEYS[1]), time[1] * 1000000 + time[2], members }
+local shown = kind == 'string' and (ARGV[1] == 'w' or #members > 0 or value == 'mb1')
+return { kind, shown and redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1]), time[1] * 1000000 + time[2], members }

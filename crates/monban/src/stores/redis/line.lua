@@ -16,8 +16,11 @@ local FULL = 8000000000 -- `used` of a marker whose holders cannot be told any m
 
 local function text(number) return string.format('%.0f', number) end
 
+-- The value at a key, false if there is none. Of a stranger's, which may be of any length, only the beginning: all that
+-- is monban's is shorter.
 local function read(key)
-  local value = redis.pcall('GET', key)
+  local value = redis.pcall('GETRANGE', key, 0, 1999)
+  if value == '' then return redis.call('EXISTS', key) == 1 and value end
   if type(value) ~= 'table' then return value end
   if string.find(value.err, 'WRONGTYPE', 1, true) then return '' end
   error(value.err)
@@ -63,8 +66,12 @@ local function unmark(key, value, n)
   return 'mb1m:' .. text(capacity) .. ':' .. text(used - n)
 end
 
+-- Only a grant names its claim by the id. Whoever knows that could forge a grant, and channels may be open to people who
+-- have no business with the keys: so whatever is told before names the claim by the SHA-1 of its id.
 local function tell(what, member, more)
-  redis.call('PUBLISH', 'monban:' .. string.sub(member, 1, 16), what .. string.sub(member, 1, 48) .. (more or ''))
+  local id = string.sub(member, 1, 48)
+  if what ~= 'g' then id = redis.sha1hex(id) end
+  redis.call('PUBLISH', 'monban:' .. string.sub(member, 1, 16), what .. id .. (more or ''))
 end
 
 -- What a script answers for a claim that could not be looked after. The other claims of the batch are.
@@ -199,7 +206,7 @@ end
 
 -- Lets time pass: the dead leave, and heads that fit now are granted. A grant to the head of the line is a hand-over
 -- of state: the key is never free in between. The value at the key; whether more is left to do.
--- A message of a grant brings its fence and its seat, so that it need not be asked for; one without them means: ask.
+-- The message of a grant brings its fence and its seat, so that it need not be asked for; `a` means: ask.
 -- `mine` is told by the answer, not by a message; `was` is the head before anything was taken out.
 local function settle(counter, key, order, expiry, mine, was)
   local value = read(key)
@@ -244,7 +251,7 @@ local function settle(counter, key, order, expiry, mine, was)
   end
   if next and next ~= mine and (more or next ~= was) then
     -- A new head: it watches the key from now on. Any head goes on with the work that was left over.
-    if more then tell('g', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
+    if more then tell('a', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
   end
   -- Last, since the server writes to its clients in the reverse order, and these are the ones in a hurry.
   for _, one in ipairs(told) do tell('g', one[1], one[2]) end

@@ -12,10 +12,11 @@
 //! | `monban:{tag}o:<key>` | sorted set | the line, see `line.lua` |
 //! | `monban:{tag}e:<key>` | sorted set | when its members die |
 //! | `monban:{fence}` | string | the last fence; it stays |
-//! | `monban:<process id>` | channel | `g`, `h` or `l` and a claim id: granted (`:<fence>:<seat>`, or: ask again), head of the line (`:<ms until the key expires>`), freed by hand; an empty message says nothing |
+//! | `monban:<process id>` | channel | `g<claim id>:<fence>:<seat>`: granted. `h<name>:<ms until the key expires>`, `a<name>`, `l<name>`: head of the line, to ask again, freed by hand; the name is the SHA-1 of the claim id. Any other message says nothing |
 //!
 //! The 1 is the version: another value at the key is that of a program that is not monban, or of a later version, and
-//! excludes all the same; a later version would keep its line under other names. The tag puts the side keys into the
+//! excludes all the same; a later version would keep its line under other names. Messages have no version: who cannot read
+//! one asks again in time, within 5 s. The tag puts the side keys into the
 //! key's cluster slot, and scripts are told every key that they may touch. The counter is one for all keys, which is why a
 //! node of a cluster is refused. All but the counter have a TTL.
 //!
@@ -27,13 +28,17 @@
 //! # Permissions
 //!
 //! ```text
-//! ACL SETUSER monban on >password resetkeys ~app:* ~monban:* resetchannels &monban:* -@all
-//!   +eval +evalsha +script|load +set +get +mget +exists +del +pexpire +pttl +time +type +scan
+//! ACL SETUSER monban on >password resetkeys ~app:* ~monban:{???}[oe]:app:* ~monban:{fence}
+//!   resetchannels &monban:* -@all +eval +evalsha +script|load +set +get +getrange +mget +exists +del +pexpire +pttl +time +type +scan
 //!   +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrevrange +zrevrangebyscore
 //!   +publish +subscribe +ping +info +select +client|id +client|tracking +client|caching +client|kill
 //! ```
 //!
-//! with the pattern of the keys that are locked in place of `app:*`. `scan` and `type` are for listings only. Without
+//! with the pattern of the keys that are locked in place of `app:*`, twice: users of different prefixes then cannot touch each
+//! other's keys and lines. They share the fence counter, which whoever may lock can raise, and the channels, which are named by
+//! processes, not by keys. Who may only publish there can wake others for nothing, or keep a waiter asleep for up to 5 s, but
+//! grant nothing: a grant is believed if it names the claim's id, and that is told to nobody before. `scan` and `type` are
+//! for listings only. Without
 //! `client|kill`, a claim whose request was under way when its connection broke may stay for one TTL with no owner.
 //! With `?signal=python-redis-lock` also `+lpush` and the pattern `lock-signal:*`.
 //!

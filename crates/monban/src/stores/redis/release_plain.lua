@@ -56,7 +56,7 @@ elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[
         -- granted is in a hurry, who released is in none: so the latter is told first, of nothing. Without the right to
         -- publish, waiters ask again.
         pcall('PUBLISH', 'monban:' .. sub(ARGV[5], 6, 21), '')
-        if after then pcall('PUBLISH', 'monban:' .. sub(after, 1, 16), 'h' .. sub(after, 1, 48) .. ':' .. left) end
+        if after then pcall('PUBLISH', 'monban:' .. sub(after, 1, 16), 'h' .. redis.sha1hex(sub(after, 1, 48)) .. ':' .. left) end
         pcall('PUBLISH', 'monban:' .. sub(head, 1, 16), 'g' .. id .. ':' .. fence .. ':-1')
         return 1
       end

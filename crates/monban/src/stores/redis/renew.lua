@@ -6,12 +6,12 @@
 -- Puts the expiry off of a claim that holds by that grant and is alive; never creates one. A share or permit holds only
 -- while the marker is at the key. Answer: a list of 1, 0, or { 4, what went wrong }.
 local function renew(key, order, expiry, mine, rest, ttl, fence)
-  local value = redis.pcall('GET', key)
+  local value = redis.pcall('GETRANGE', key, 0, #mine - 1)
   if type(value) == 'table' then
     if not string.find(value.err, 'WRONGTYPE', 1, true) then error(value.err) end
     value = ''
   end
-  if value and string.sub(value, 1, #mine) == mine then
+  if value == mine then
     redis.call('PEXPIRE', key, ttl)
     return 1
   end
@@ -20,7 +20,7 @@ local function renew(key, order, expiry, mine, rest, ttl, fence)
   local now = math.floor((time[1] * 1000000 + time[2]) / 1000)
   local score = tonumber(redis.call('ZSCORE', order, member) or '')
   local dies = tonumber(redis.call('ZSCORE', expiry, member) or '')
-  local marked = value and string.sub(value, 1, 5) == 'mb1m:' and string.sub(rest, 1, 1) ~= 'x'
+  local marked = string.sub(value, 1, 5) == 'mb1m:' and string.sub(rest, 1, 1) ~= 'x'
   if not (marked and score and score < 0 and dies and dies > now) then return 0 end
   if string.sub(rest, 1, 1) == 'p' and -score ~= fence then return 0 end
   -- A full server refuses ZADD unless the script has written before, and never refuses PEXPIRE: so it comes first.

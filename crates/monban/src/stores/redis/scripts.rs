@@ -42,9 +42,10 @@ pub(super) static HELD: LazyLock<Script> = script!("held.lua");
 pub(super) static RENEW: LazyLock<Script> = script!("renew.lua");
 pub(super) static EVICT: LazyLock<Script> = script!("line.lua", "evict.lua");
 pub(super) static INSPECT: LazyLock<Script> = script!("inspect.lua");
+pub(super) static LOOK: LazyLock<Script> = script!("look.lua");
 pub(super) static SIGNAL: LazyLock<Script> = script!("signal.lua");
 
 /// All scripts, to be loaded when a connection is made.
-pub(super) fn all() -> [&'static Script; 7] {
-    [&ATTEMPT, &RELEASE, &HELD, &RENEW, &EVICT, &INSPECT, &SIGNAL]
+pub(super) fn all() -> [&'static Script; 8] {
+    [&ATTEMPT, &RELEASE, &HELD, &RENEW, &EVICT, &INSPECT, &LOOK, &SIGNAL]
 }

@@ -1,7 +1,9 @@
 //! Who is to be woken by what the server pushes.
 //!
 //! Three kinds of push arrive. A message to this process: a claim was granted (`g`, with its fence and seat), became the
-//! head of its line (`h`, with the ms until the key expires), or was freed by hand (`l`). An invalidation: a watched key
+//! head of its line (`h`, with the ms until the key expires), is to ask again (`a`), or was freed by hand (`l`). Anybody
+//! may send one who may publish, so none but a grant is more than a hint, and a grant is believed only if it proves to come
+//! from the line: it names the claim's id, which nobody is told before. An invalidation: a watched key
 //! changed; it is read again, and only a change of owner wakes anybody, since every renewal is a change too. And the end
 //! of the connection: whoever waits asks again, what is held is read again.
 //!
@@ -20,7 +22,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 pub(super) use known::Handed;
-use known::{Known, Role, owner};
+use known::{Known, Name, Role, owner};
 use signal::{Signal, is_held, lock, wake_after};
 
 use crate::contract::Wake;
@@ -43,6 +45,7 @@ pub(super) struct Watches {
 #[derive(Default)]
 struct Inner {
     claims: HashMap<ClaimId, Known>,
+    names: HashMap<Name, ClaimId>,
     /// The claims whose key is watched.
     watched: HashMap<Key, Vec<ClaimId>>,
     /// To be watched: since less than one tick, since more, and at once.
@@ -53,12 +56,10 @@ struct Inner {
     heads: VecDeque<Vec<ClaimId>>,
 }
 
-/// A key to be watched, and what to make of its value.
+/// A key to be watched.
 pub(super) struct Look {
     pub(super) id: ClaimId,
     pub(super) key: Key,
-    /// The key's value cannot be read as a string, only whether it is there.
-    pub(super) opaque: bool,
 }
 
 impl Watches {
@@ -87,8 +88,11 @@ impl Watches {
             doubted: false,
             lives: None,
             waited: 0,
+            name: Name::of(&claim.id),
+            public: false,
             handed: None,
         };
+        inner.names.insert(known.name, claim.id);
         inner.claims.insert(claim.id, known);
         Ok(true)
     }
@@ -122,14 +126,16 @@ impl Watches {
 
     /// What a claim was granted by a message, once, and how much of its TTL has passed by `now`: counted from before the
     /// request that joined the line, or stayed in it, was sent, as every TTL is. Nothing if less than half of its TTL is left:
-    /// then it is better asked for, which renews it.
+    /// then it is better asked for, which renews it. Nor if the server can hardly have drawn its number by now.
     pub(super) fn handed(&self, claim: &Claim, now: Tick) -> Option<(Handed, Duration)> {
         let mut inner = self.lock();
         let known = inner.claims.get_mut(&claim.id)?;
         let (handed, until) = known.handed.take()?;
         let left = until?.since(now);
+        let age = claim.ttl.saturating_sub(left);
         let same = known.mode == claim.mode && known.key == claim.key;
-        (same && left >= claim.ttl / 2).then(|| (handed, claim.ttl.saturating_sub(left)))
+        let good = same && left >= claim.ttl / 2 && known.is_likely(handed, age);
+        good.then_some((handed, age))
     }
 
     /// The claim waits; the future is ready when it is worth asking again. The head of a line watches its key; where
@@ -191,10 +197,7 @@ impl Watches {
 
     /// The claim is nobody's business any more.
     pub(super) fn forget(&self, id: &ClaimId) {
-        let mut inner = self.lock();
-        if let Some(known) = inner.claims.remove(id) {
-            inner.unwatch(&known.key, id);
-        }
+        self.lock().remove(id);
     }
 
     /// The processes whose claims wait or hold.
@@ -247,7 +250,7 @@ impl Watches {
         self.lock().new.extend(looks);
     }
 
-    /// What a watched key has now: `None` nothing, else its value (empty if it is no string).
+    /// What a watched key has now: `None` nothing, else the beginning of its value (empty if it is no string).
     pub(super) fn read(&self, id: &ClaimId, value: Option<&[u8]>) {
         let mut inner = self.lock();
         let Some(known) = inner.claims.get_mut(id) else {
@@ -323,29 +326,34 @@ impl Watches {
         let Ok(text) = std::str::from_utf8(message) else {
             return;
         };
-        let (Some(what), Some(id)) = (text.get(..1), text.get(1..49).and_then(ClaimId::parse))
-        else {
+        let mut inner = self.lock();
+        let Some((what, id, rest)) = inner.addressed(text) else {
             return;
         };
-        let mut inner = self.lock();
         let Some(known) = inner.claims.get_mut(&id) else {
             return;
         };
         let waiting = matches!(known.role, Role::Waiting { .. });
         let key = known.key.clone();
+        let first = what == "g" && !std::mem::replace(&mut known.public, true);
         match (what, &known.signal) {
             ("h", Some(signal)) if waiting => {
-                wake_after(signal, text.get(50..).and_then(|ms| ms.parse().ok()));
+                wake_after(signal, rest.get(1..).and_then(|ms| ms.parse().ok()));
                 known.role = Role::Waiting { seen: None };
                 inner.head(id);
                 self.some.notify_one();
             }
             ("g", Some(signal)) if waiting => {
                 signal.notify.notify_one();
-                let handed = text.get(49..).and_then(Handed::read);
-                let handed = handed.map(|handed| (handed, known.lives));
-                known.handed = handed.filter(|(handed, _)| handed.number > known.waited);
+                let handed =
+                    Handed::read(rest).filter(|handed| first && handed.number > known.waited);
+                known.handed = handed.map(|handed| (handed, known.lives));
                 // It asks at once: that the key changed hands is no news.
+                inner.unwatch(&key, &id);
+            }
+            ("a", Some(signal)) if waiting => {
+                signal.notify.notify_one();
+                known.handed = None;
                 inner.unwatch(&key, &id);
             }
             ("l", Some(signal)) => {
@@ -370,7 +378,7 @@ impl Watches {
             let (key, passing) = (known.key.clone(), known.passing);
             inner.unwatch(&key, id);
             if passing {
-                inner.claims.remove(id);
+                inner.remove(id);
             }
         }
     }
@@ -381,6 +389,24 @@ impl Watches {
 }
 
 impl Inner {
+    fn remove(&mut self, id: &ClaimId) {
+        if let Some(known) = self.claims.remove(id) {
+            self.names.remove(&known.name);
+            self.unwatch(&known.key, id);
+        }
+    }
+
+    /// What a message says, of which claim, and the rest of it.
+    fn addressed<'a>(&self, text: &'a str) -> Option<(&'a str, ClaimId, &'a str)> {
+        let (what, text) = text.split_at_checked(1)?;
+        if what == "g" {
+            let (id, rest) = text.split_at_checked(ClaimId::TEXT_LEN)?;
+            return Some((what, ClaimId::parse(id)?, rest));
+        }
+        let (name, rest) = text.split_at_checked(Name::TEXT_LEN)?;
+        Some((what, *self.names.get(&Name::read(name)?)?, rest))
+    }
+
     /// A claim became the head by a hand-over.
     fn head(&mut self, id: ClaimId) {
         self.heads.resize_with(PATIENT, Vec::new);
@@ -400,13 +426,12 @@ impl Inner {
     fn look(&mut self, id: ClaimId) -> Option<Look> {
         let known = self.claims.get(&id)?;
         known.signal.as_ref()?;
-        let opaque = matches!(&known.role, Role::Waiting { seen: Some(seen) } if seen.is_empty());
         let key = known.key.clone();
         let ids = self.watched.entry(key.clone()).or_default();
         if !ids.contains(&id) {
             ids.push(id);
         }
-        Some(Look { id, key, opaque })
+        Some(Look { id, key })
     }
 
     fn unwatch(&mut self, key: &Key, id: &ClaimId) {
@@ -421,7 +446,8 @@ impl Inner {
     /// Wakes who waits, reads again what is held.
     fn everybody(&mut self) {
         for (id, known) in &mut self.claims {
-            known.handed = None; // what was granted before may be gone
+            known.handed = None; // what was granted before may be gone, or was told to others alone
+            known.public = true;
             match (&known.role, &known.signal) {
                 (Role::Waiting { .. }, Some(signal)) => signal.notify.notify_one(),
                 (Role::Holding, Some(_)) => self.now.push(*id),

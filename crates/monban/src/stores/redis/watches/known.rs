@@ -1,9 +1,12 @@
 //! What is known of one claim.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use sha1_smol::Sha1;
 
 use super::signal::Signal;
-use crate::data::{Key, Mode};
+use crate::data::{ClaimId, Key, Mode};
 use crate::rule::Tick;
 
 /// Values longer than this are told apart by their beginning.
@@ -23,6 +26,11 @@ pub(super) struct Known {
     pub(super) lives: Option<Tick>,
     /// When it last said that the claim waits, in µs of its clock.
     pub(super) waited: i64,
+    /// What messages that come before its grant call it.
+    pub(super) name: Name,
+    /// A message has told that it was granted, or may have: whoever listens may know its id since, and no other is
+    /// believed.
+    pub(super) public: bool,
     /// What it was granted when its turn came, and until when its place lived by what was known then.
     pub(super) handed: Option<(Handed, Option<Tick>)>,
 }
@@ -31,6 +39,40 @@ impl Known {
     /// Whether it was asked for, and does not hold.
     pub(super) fn waits(&self) -> bool {
         matches!(self.role, Role::Waiting { .. })
+    }
+}
+
+/// How much further than the time that has passed here the server's clock may have gone on.
+const AHEAD: Duration = Duration::from_secs(1);
+
+impl Known {
+    /// Whether the server can have drawn this number by now, `age` after it was asked when the claim waited. It draws
+    /// the time, unless its clock has gone back; a forger would draw one that no later grant exceeds.
+    pub(super) fn is_likely(&self, handed: Handed, age: Duration) -> bool {
+        let most = i64::try_from((age + age / 100 + AHEAD).as_micros()).unwrap_or(i64::MAX);
+        handed.number <= self.waited.saturating_add(most)
+    }
+}
+
+/// The SHA-1 of a claim's id in text: nobody can make the id of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Name([u8; Name::TEXT_LEN / 2]);
+
+impl Name {
+    /// Length of the text form, in bytes.
+    pub(super) const TEXT_LEN: usize = 40;
+
+    pub(super) fn of(id: &ClaimId) -> Self {
+        Self(Sha1::from(id.to_string()).digest().bytes())
+    }
+
+    /// Reads the text form.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let mut name = Self([0; Self::TEXT_LEN / 2]);
+        for (at, byte) in name.0.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(name)
     }
 }
 

@@ -14,6 +14,26 @@ fn claim(key: &str) -> Claim {
     }
 }
 
+/// What scripts call a claim before it is granted.
+fn name(claim: &Claim) -> String {
+    sha1_smol::Sha1::from(claim.id.to_string())
+        .digest()
+        .to_string()
+}
+
+/// Another claim like this one, which waits until it is told, and lives until then.
+fn waiting(watches: &Arc<Watches>, lives: Tick, waited: i64) -> (Claim, Wake) {
+    let claim = claim("k");
+    watches.ask(&claim).unwrap();
+    let wake = watches.wait(claim.id, false, Some(b"x"), None).unwrap();
+    watches.in_line(&claim.id, lives, waited);
+    (claim, wake)
+}
+
+fn at(ms: u64) -> Tick {
+    Tick::from_nanos(ms * 1_000_000)
+}
+
 fn told(watches: &Arc<Watches>, message: &str) {
     let data = vec![Value::Nil, Value::BulkString(message.as_bytes().to_vec())];
     watches.pushed(&PushInfo {
@@ -89,7 +109,7 @@ async fn a_message_that_comes_before_the_answer_is_not_lost() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k");
     watches.ask(&claim).unwrap();
-    told(&watches, &format!("g{}", claim.id));
+    told(&watches, &format!("a{}", name(&claim)));
     assert!(is_ready(watches.wait(claim.id, false, Some(b"x"), None).unwrap()).await);
 }
 
@@ -99,7 +119,7 @@ async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
     let claim = claim("k");
     watches.ask(&claim).unwrap();
     let mut wake = watches.wait(claim.id, false, Some(b"first"), None).unwrap();
-    told(&watches, &format!("h{}:500", claim.id));
+    told(&watches, &format!("h{}:500", name(&claim)));
     watches.read(&claim.id, Some(b"second"));
     assert!(
         tokio::time::timeout(Duration::from_millis(499), &mut wake)
@@ -148,15 +168,21 @@ async fn messages_that_are_no_messages_do_no_harm() {
     let claim = claim("k");
     watches.ask(&claim).unwrap();
     let wake = watches.wait(claim.id, false, None, None).unwrap();
-    let id = claim.id;
+    let (id, name) = (claim.id, name(&claim));
     for odd in [
         String::new(),
         "g".into(),
         "\u{e9}".into(),
         format!("g{}", &id.to_string()[1..]),
-        format!("x{id}"),
-        format!("h{id}"),
-        format!("h{id}:x"),
+        format!("g{name}:17:-1"),
+        format!("x{name}"),
+        format!("a{}", &name[1..]),
+        format!("h{name}"),
+        format!("h{name}:x"),
+        // By their ids claims are named only in what grants them.
+        format!("a{id}"),
+        format!("h{id}:0"),
+        format!("l{id}"),
     ] {
         told(&watches, &odd);
     }
@@ -167,18 +193,16 @@ async fn messages_that_are_no_messages_do_no_harm() {
 async fn a_grant_by_message_counts_from_the_request_that_joined() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k"); // for a second
-    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
     watches.ask(&claim).unwrap();
-    let granted = format!("g{}:17:-1", claim.id);
-    told(&watches, &granted);
+    told(&watches, &format!("g{}:17:-1", claim.id));
     assert_eq!(
         watches.handed(&claim, at(100)),
         None,
         "not known to be in line"
     );
-    let mut wake = watches.wait(claim.id, false, Some(b"x"), None).unwrap();
-    watches.in_line(&claim.id, at(1_000), 10);
-    told(&watches, &granted);
+    let granted = |claim: &Claim| told(&watches, &format!("g{}:17:-1", claim.id));
+    let (claim, mut wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     let woken = tokio::time::timeout(Duration::from_millis(1), &mut wake);
     assert!(woken.await.is_ok());
     let handed = Handed {
@@ -188,13 +212,16 @@ async fn a_grant_by_message_counts_from_the_request_that_joined() {
     let age = Duration::from_millis(400);
     assert_eq!(watches.handed(&claim, at(400)), Some((handed, age)));
     assert_eq!(watches.handed(&claim, at(400)), None, "once");
-    told(&watches, &granted);
+    let (claim, _wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     assert_eq!(watches.handed(&claim, at(501)), None, "too little is left");
     for odd in ["0:-1", "-17:-1", "17:-2", "99999999999999999999:-1", "17"] {
+        let (claim, _wake) = waiting(&watches, at(1_000), 10);
         told(&watches, &format!("g{}:{odd}", claim.id));
         assert_eq!(watches.handed(&claim, at(400)), None, "{odd} is no grant");
     }
-    told(&watches, &granted);
+    let (claim, _wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     let mut other = claim.clone();
     other.mode = Mode::Shared;
     assert_eq!(watches.handed(&other, at(400)), None, "another mode");
@@ -203,64 +230,92 @@ async fn a_grant_by_message_counts_from_the_request_that_joined() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_by_message_is_void_after_what_may_have_ended_it() {
     let watches = Arc::new(Watches::default());
-    let claim = claim("k");
-    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
-    watches.ask(&claim).unwrap();
-    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
-    watches.in_line(&claim.id, at(1_000), 10);
-    let granted = format!("g{}:17:2", claim.id);
+    let granted = |claim: &Claim| told(&watches, &format!("g{}:17:2", claim.id));
     let flushed = PushInfo {
         kind: PushKind::Invalidate,
         data: vec![Value::Nil],
     };
-    let ends: [&dyn Fn(); 4] = [
-        &|| watches.reconnected(),
-        &|| watches.pushed(&flushed),
-        &|| told(&watches, &format!("l{}", claim.id)),
-        &|| told(&watches, &format!("g{}", claim.id)),
+    let ends: [&dyn Fn(&Claim); 5] = [
+        &|_: &Claim| watches.reconnected(),
+        &|_: &Claim| watches.pushed(&flushed),
+        &|claim: &Claim| told(&watches, &format!("l{}", name(claim))),
+        &|claim: &Claim| told(&watches, &format!("a{}", name(claim))),
+        &|claim: &Claim| told(&watches, &format!("g{}:18:2", claim.id)),
     ];
     for end in ends {
-        told(&watches, &granted);
-        end();
+        let (claim, _wake) = waiting(&watches, at(1_000), 10);
+        granted(&claim);
+        end(&claim);
+        assert_eq!(watches.handed(&claim, at(1)), None);
+        // Whoever listens knows its id by now, or may: the next could be anybody's.
+        granted(&claim);
         assert_eq!(watches.handed(&claim, at(1)), None);
     }
-    told(&watches, &granted);
+    let (claim, _wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     let seat = watches
         .handed(&claim, at(1))
         .map(|(handed, _)| (handed.number, handed.seat));
     assert_eq!(seat, Some((17, 2)));
 }
 
+/// Its claim has left its future for a moment, but others have heard of it.
+#[tokio::test(start_paused = true)]
+async fn a_grant_by_message_that_nobody_listened_for_is_not_followed_by_another() {
+    let watches = Arc::new(Watches::default());
+    let (claim, wake) = waiting(&watches, at(1_000), 10);
+    drop(wake);
+    told(&watches, &format!("g{}:17:-1", claim.id));
+    watches.ask(&claim).unwrap();
+    told(&watches, &format!("g{}:18:-1", claim.id));
+    assert_eq!(watches.handed(&claim, at(1)), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_by_message_with_a_number_of_the_future_is_asked_for() {
+    let watches = Arc::new(Watches::default());
+    let second = 1_000_000; // in µs, as the server counts
+    let waited = 1_000 * second;
+    let last = |number: i64, ms: u64| {
+        let (claim, _wake) = waiting(&watches, at(1_000), waited);
+        told(&watches, &format!("g{}:{number}:-1", claim.id));
+        watches
+            .handed(&claim, at(ms))
+            .map(|(handed, _)| handed.number)
+    };
+    // It waited at 0 here, and then by the server's clock: 0.4 s later that shows so much more, and a little.
+    assert_eq!(last(waited + 400_000, 400), Some(waited + 400_000));
+    assert_eq!(last(waited + second, 0), Some(waited + second));
+    assert_eq!(last(waited + 2 * second, 400), None);
+    assert_eq!(last(i64::MAX, 400), None);
+}
+
 /// It was held up on its way, the claim expired, and joined anew by a request that was answered after it.
 #[tokio::test(start_paused = true)]
 async fn a_grant_by_message_is_void_if_the_claim_has_waited_since() {
     let watches = Arc::new(Watches::default());
-    let claim = claim("k"); // for a second
-    let at = |ms: u64| Tick::from_nanos(ms * 1_000_000);
-    watches.ask(&claim).unwrap();
-    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
-    let granted = format!("g{}:17:-1", claim.id);
-    watches.in_line(&claim.id, at(1_000), 10);
-    told(&watches, &granted);
+    let granted = |claim: &Claim| told(&watches, &format!("g{}:17:-1", claim.id));
+    let (claim, _wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     watches.in_line(&claim.id, at(3_000), 20);
     assert_eq!(
         watches.handed(&claim, at(2_100)),
         None,
         "the answer came later"
     );
-    told(&watches, &granted);
+    let (claim, _wake) = waiting(&watches, at(3_000), 20);
+    granted(&claim);
     assert_eq!(watches.handed(&claim, at(2_100)), None, "it came earlier");
     // By a clock of the server that went back meanwhile: its place is the one that was known when it was told.
-    watches.in_line(&claim.id, at(1_000), 10);
-    told(&watches, &granted);
+    let (claim, _wake) = waiting(&watches, at(1_000), 10);
+    granted(&claim);
     watches.in_line(&claim.id, at(3_000), 12);
     assert_eq!(watches.handed(&claim, at(2_100)), None);
     // An answer that was on its way when the turn came is older than the grant.
-    let early = format!("g{}:30:-1", claim.id);
-    watches.forget(&claim.id);
+    let claim = self::claim("k");
     watches.ask(&claim).unwrap();
     let _wake = watches.wait(claim.id, false, Some(b"x"), None);
-    told(&watches, &early);
+    told(&watches, &format!("g{}:30:-1", claim.id));
     watches.in_line(&claim.id, at(3_000), 25);
     let age = watches.handed(&claim, at(2_100)).map(|(_, age)| age);
     assert_eq!(age, Some(Duration::from_millis(100)));

@@ -264,10 +264,10 @@ fn users_of_different_prefixes_are_parted() {
                 let mut may = false;
                 for words in [
                     &["GET", name][..],
-                    &["DEL", name],
-                    &["ZRANGE", name, "0", "0"],
+                    &["DEL", name][..],
+                    &["ZRANGE", name, "0", "0"][..],
                 ] {
-                    let dry = [&["ACL", "DRYRUN", "monban"], words].concat();
+                    let dry = [&["ACL", "DRYRUN", "monban"][..], words].concat();
                     may |= server.ask(&dry).unwrap() == "OK";
                 }
                 assert_eq!(may, allowed, "{name}");

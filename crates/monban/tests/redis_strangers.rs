@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{
     Client, SOON, commands, lasting, leave, leftovers, pause, run, server, sleeps_on, woken,
 };
-use monban::contract::{Release, Renewal, Store, Why};
+use monban::contract::{Ends, Release, Renewal, Store, Why};
 use monban::data::{Leave, Mode};
 use monban_testkit::RedisServer;
 
@@ -65,6 +65,13 @@ fn a_stranger_excludes_and_its_bare_del_lets_the_next_in_at_once() {
                 let waiter = client.claim("k", mode);
                 let busy = client.waits(&waiter).await;
                 assert_eq!((busy.why, busy.ahead), (Why::Foreign, Some(1)));
+                let expires = value.contains(&"PX");
+                for ends in [refused.ends, busy.ends] {
+                    match ends {
+                        Ends::In(left) => assert!(expires && left > Duration::from_secs(50)),
+                        ends => assert!(!expires && ends == Ends::Never, "{ends:?}"),
+                    }
+                }
                 // One that never expires gives no instant but the waiter's own end.
                 assert!(
                     busy.free_in

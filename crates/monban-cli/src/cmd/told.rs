@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use monban::contract::Why;
+use monban::contract::{Ends, Why};
 use monban::data::{duration_text, printable};
 use monban::{BusyInfo, Error, Key, Lease, Loss};
 use serde_json::json;
@@ -23,7 +23,8 @@ pub(super) fn busy(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> 
             "pid": busy.who.as_ref().map(monban::Claimant::pid),
             "ahead": busy.ahead,
             "held_ms": busy.held_for.map(millis),
-            "free_in_ms": busy.free_in.map(millis),
+            "free_in_ms": busy.ends.after().map(millis),
+            "never_expires": busy.ends == Ends::Never,
             "store": opened.name,
             "exit": code,
         });
@@ -61,15 +62,20 @@ fn busy_message(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> Str
             format!("Others are waiting for {key} ({})", details(&mut known))
         }
         Why::Lingering => {
-            if let Some(left) = busy.free_in {
+            if let Some(left) = busy.ends.after() {
                 known.push(format!("free in {}", duration_text(left)));
             }
             format!("{key} was run and is still kept ({})", details(&mut known))
         }
         Why::Foreign => {
-            if let Some(left) = busy.free_in {
-                known.push(format!("expires in {}", duration_text(left)));
-            }
+            known.extend(match busy.ends {
+                Ends::In(left) => Some(format!("expires in {}", duration_text(left))),
+                Ends::Never => Some(
+                    "never expires: if nobody runs it, `monban show` says how to release it"
+                        .to_owned(),
+                ),
+                Ends::Unknown => None,
+            });
             format!(
                 "{key} is held by a process that is not monban ({})",
                 details(&mut known)
@@ -82,14 +88,16 @@ fn busy_message(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> Str
 pub(super) fn not_due(plan: &Plan, busy: &BusyInfo) -> u8 {
     if !plan.quiet {
         let due = busy
-            .free_in
+            .ends
+            .after()
             .map_or_else(String::new, |d| format!(" for {}", duration_text(d)));
         let last = busy
             .who
             .as_ref()
             .map_or_else(String::new, |who| format!(" (last run by {who})"));
         let message = format!("{} is not due{due}{last}", plan.key);
-        let fields = json!({ "key": plan.key.to_string(), "due_in_ms": busy.free_in.map(millis) });
+        let fields =
+            json!({ "key": plan.key.to_string(), "due_in_ms": busy.ends.after().map(millis) });
         plan.voice().say("not_due", &message, fields);
     }
     0

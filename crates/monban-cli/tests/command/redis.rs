@@ -115,6 +115,32 @@ fn a_foreign_holder_is_named_and_refused_in_both_directions() {
     assert_eq!(over.residue(), "");
 }
 
+/// Whoever is told it may be the only one that waits, and lives for a shorter time.
+#[test]
+fn what_is_said_of_the_end_is_that_of_the_holder() {
+    let Some(over) = Over::new() else { return };
+    for (set, said) in [
+        (&["SET", "k", "x", "PX", "600000"][..], "expires in 9m"),
+        (&["SET", "k", "x"][..], "never expires: if nobody runs it"),
+    ] {
+        over.ask(set);
+        for wait in [&["run"][..], &["run", "--wait", "300ms", "--ttl", "2s"][..]] {
+            let busy = over.run(&[wait, &["k", "--", "true"][..]].concat());
+            assert_eq!(busy.code, 75, "{}", busy.err);
+            assert!(busy.err.contains(said), "{}", busy.err);
+        }
+    }
+    let every = ["run", "--every", "3h", "job", "--", "true"];
+    assert_eq!(over.run(&every).code, 0);
+    let waiter = over.start(&["run", "--wait", "20s", "--ttl", "2s", "job", "--", "true"]);
+    wait_until("it waits", || {
+        over.run(&["show", "job"]).out.contains("ahead")
+    });
+    let early = over.run(&every);
+    assert!(early.err.contains("is not due for 2h 59m"), "{}", early.err);
+    drop(waiter);
+}
+
 #[test]
 fn a_foreign_lock_that_never_expires_is_freed_by_hand() {
     let Some(over) = Over::new() else { return };

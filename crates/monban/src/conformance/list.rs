@@ -133,6 +133,7 @@ macro_rules! conformance_tests {
                 a_lingering_claim_blocks_until_its_time_is_over
                 whoever_waits_behind_a_lingering_claim_is_granted_after_it
                 a_lingering_claim_has_no_owner
+                the_end_of_a_linger_is_told_whoever_waits
                 linger_is_independent_of_the_ttl
                 a_waiting_claim_does_not_linger
             }

@@ -5,4 +5,4 @@ mod guarantees;
 mod store;
 
 pub use guarantees::{Exclusion, Fencing, Guarantees, Liveness, Order};
-pub use store::{Attempt, Busy, Grant, Reach, Release, Renewal, Store, Wake, Why};
+pub use store::{Attempt, Busy, Ends, Grant, Reach, Release, Renewal, Store, Wake, Why};

@@ -155,11 +155,43 @@ pub struct Busy {
     pub who: Option<Claimant>,
     /// For how long it has been held, or lingers.
     pub held_for: Option<Duration>,
-    /// The next instant, from now, at which it may become free with no further notice.
+    /// The next instant, from now, at which asking again may change something with no further notice: the end of what
+    /// holds, or of a claim that waits.
     pub free_in: Option<Duration>,
+    /// When what holds the key, or keeps it, is over. For people: it decides nothing.
+    pub ends: Ends,
     /// Wakes when it is worth asking again. Armed before, or with, the look at the line: no wake is lost.
     /// A waiter has a poll beside it all the same. `None` if there is nothing to wake by.
     pub changed: Option<Wake>,
+}
+
+/// When what holds a key, or keeps it, is over, unless it is renewed; of several the last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ends {
+    /// The store does not tell.
+    #[default]
+    Unknown,
+    /// After this time from now at the latest.
+    In(Duration),
+    /// Only when somebody ends it: a program that is not monban has set no expiry.
+    Never,
+}
+
+impl Ends {
+    /// The time until then, if it is known and there is one.
+    #[must_use]
+    pub fn after(self) -> Option<Duration> {
+        match self {
+            Self::In(time) => Some(time),
+            Self::Unknown | Self::Never => None,
+        }
+    }
+}
+
+impl From<Option<Duration>> for Ends {
+    fn from(time: Option<Duration>) -> Self {
+        time.map_or(Self::Unknown, Self::In)
+    }
 }
 
 /// What is in the way of a claim.
@@ -216,6 +248,7 @@ impl fmt::Debug for Busy {
             .field("who", &self.who)
             .field("held_for", &self.held_for)
             .field("free_in", &self.free_in)
+            .field("ends", &self.ends)
             .field("wakes", &self.changed.is_some())
             .finish()
     }

@@ -16,7 +16,7 @@ use super::hold::{Granted, Hold};
 use super::lease::Lease;
 use super::leave::Leaving;
 use super::wait::{self, Asked, Waiting};
-use crate::contract::{Attempt, Busy, Grant, Reach, Why};
+use crate::contract::{Attempt, Busy, Ends, Grant, Reach, Why};
 use crate::data::{Claim, Claimant, Error, IfBusy, Key, Mode, Options, Result};
 use crate::rule::{Lifetime, Tick};
 
@@ -42,8 +42,8 @@ pub struct BusyInfo {
     pub who: Option<Claimant>,
     /// For how long it has been held, or lingers, if the store can tell.
     pub held_for: Option<Duration>,
-    /// When it may become free with no further notice.
-    pub free_in: Option<Duration>,
+    /// When what is in the way is over, unless it is renewed.
+    pub ends: Ends,
 }
 
 impl From<&Busy> for BusyInfo {
@@ -53,7 +53,7 @@ impl From<&Busy> for BusyInfo {
             why: busy.why,
             who: busy.who.clone(),
             held_for: busy.held_for,
-            free_in: busy.free_in,
+            ends: busy.ends,
         }
     }
 }

@@ -52,6 +52,8 @@ enum Step {
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The same where no wake-up travels.
 const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(60);
+/// How much later than the one ahead of it a claim asks when silence is to free the key: not all at once.
+const APART: Duration = Duration::from_millis(2);
 const LEAST_FLOOR: Duration = Duration::from_millis(1);
 const GREATEST_FLOOR: Duration = Duration::from_millis(64);
 
@@ -221,7 +223,13 @@ impl Waiting {
             } else {
                 LEAST_FLOOR
             };
-            pause = pause.min(free_in.max(self.floor));
+            // Mostly it is the first to wait who is granted then, and what it is granted wakes the next.
+            let behind = match (self.handle.engine.reach, busy.ahead) {
+                (Reach::Remote, Some(ahead)) => ahead.saturating_sub(1),
+                _ => 0,
+            };
+            let turn = APART.saturating_mul(u32::try_from(behind).unwrap_or(u32::MAX));
+            pause = pause.min(free_in.max(self.floor).saturating_add(turn));
         }
         self.pause(busy.changed, now.after(pause))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::contract::Why;
+use crate::contract::{Ends, Why};
 use crate::data::{Claimant, Error, Key, Mode, Options, Result};
 use crate::engine::{Acquire, BusyInfo, Lease, Locks, Request};
 
@@ -60,7 +60,8 @@ pub struct Interval {
 pub enum Outcome<T, E> {
     /// The work ran and succeeded; the interval counts from its start.
     Ran(T),
-    /// The work ran elsewhere, or here, less than an interval ago. It is due after this time.
+    /// The work ran elsewhere, or here, less than an interval ago. It is due after this time, at the latest; zero if the
+    /// store does not tell.
     NotDue(Duration),
     /// The work is running now; by whom, if the store can tell.
     Running(Option<Claimant>),
@@ -157,7 +158,7 @@ impl Interval {
     ) -> Result<Outcome<T, E>> {
         let turn = match self.begin().await? {
             Begun::Turn(turn) => turn,
-            Begun::NotDue(busy) => return Ok(Outcome::NotDue(busy.free_in.unwrap_or_default())),
+            Begun::NotDue(busy) => return Ok(Outcome::NotDue(due_in(&busy))),
             Begun::Running(busy) => return Ok(Outcome::Running(busy.who)),
         };
         let key = turn.key().clone();
@@ -203,6 +204,15 @@ impl Interval {
             lease,
             every: self.every,
         }
+    }
+}
+
+/// When the work is due; zero if the store does not tell.
+fn due_in(busy: &BusyInfo) -> Duration {
+    match busy.ends {
+        Ends::In(time) => time,
+        Ends::Never => Duration::MAX,
+        Ends::Unknown => Duration::ZERO,
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use monban::contract::{
-    Attempt, Busy, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal,
-    Store, Why,
+    Attempt, Busy, Ends, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release,
+    Renewal, Store, Why,
 };
 use monban::data::{Claim, ClaimId, Entry, EntryId, Fence, Keep, Leave, Mode, Standing};
 use monban::{Error, Key, Result};
@@ -279,6 +279,7 @@ fn busy() -> Busy {
         who: None,
         held_for: None,
         free_in: None,
+        ends: Ends::Unknown,
         changed: None,
     }
 }

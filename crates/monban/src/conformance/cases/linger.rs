@@ -81,6 +81,37 @@ pub async fn a_lingering_claim_has_no_owner(stage: &Stage<'_>) -> Verdict {
     b.leaves(&next).await
 }
 
+/// A scheduler sleeps by what it is told, also behind one who waits and lives for a shorter time.
+pub async fn the_end_of_a_linger_is_told_whoever_waits(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_linger().await? {
+        return Ok(());
+    }
+    let [a, b, c] = stage.clients().await?;
+    let key = stage.key("k");
+    let ttl = stage.unit() + stage.slack();
+    let (first, next) = (a.exclusive(&key), lasting(b.exclusive(&key), ttl));
+    a.takes(&first).await?;
+    let (before, linger) = (stage.now(), 3 * ttl);
+    a.lingers(&first, linger).await?;
+    for client in [&b, &c, &b] {
+        let busy = match std::ptr::eq(client, &c) {
+            true => c.waits(&or_leave(c.exclusive(&key))).await?,
+            false => b.waits(&next).await?,
+        };
+        let least = linger.saturating_sub(stage.now().since(before) + Duration::from_millis(5));
+        let right = busy
+            .ends
+            .after()
+            .is_some_and(|left| left >= least && left <= linger + stage.slack());
+        ensure(
+            right && busy.why == Why::Lingering,
+            format_args!("lingers for {least:?} at least, but {busy:?}"),
+        )?;
+    }
+    stage.gets_by_expiry(&b, &next, before, linger).await?;
+    b.leaves(&next).await
+}
+
 pub async fn linger_is_independent_of_the_ttl(stage: &Stage<'_>) -> Verdict {
     if !stage.has_linger().await? {
         return Ok(());

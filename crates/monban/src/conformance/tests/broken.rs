@@ -11,7 +11,9 @@ use async_trait::async_trait;
 
 use super::super::{Case, Subject, Time, Wakes, cases};
 use super::block_on;
-use crate::contract::{Attempt, Busy, Grant, Guarantees, Reach, Release, Renewal, Store, Wake};
+use crate::contract::{
+    Attempt, Busy, Ends, Grant, Guarantees, Reach, Release, Renewal, Store, Wake,
+};
 use crate::data::{
     Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
     Options, Result, Standing,
@@ -71,6 +73,7 @@ enum How {
     TellsWhatIsLeft,
     HidesTheAge,
     DoesNotSayWhen,
+    SaysTheNextInstant,
     ForgetsWhoListens,
     SeatsAreOne,
     TakesAnyCapacity,
@@ -230,6 +233,10 @@ const TABLE: &[(How, &str)] = &[
     (
         LingersForEver,
         "whoever_waits_behind_a_lingering_claim_is_granted_after_it",
+    ),
+    (
+        SaysTheNextInstant,
+        "the_end_of_a_linger_is_told_whoever_waits",
     ),
     (LingersForTheTtl, "linger_is_independent_of_the_ttl"),
     (LingersForWaiters, "a_waiting_claim_does_not_linger"),
@@ -568,6 +575,7 @@ impl Broken {
             who: None,
             held_for: None,
             free_in: None,
+            ends: Ends::Unknown,
             changed: None,
         };
         thread::sleep(Duration::from_micros(200));
@@ -648,6 +656,7 @@ impl Broken {
             ForgetsWhoListens if self.count() > 60 => busy.changed = never(),
             WakesOneReader if busy.ahead > Some(1) => busy.changed = never(),
             DoesNotSayWhen => busy.free_in = None,
+            SaysTheNextInstant => busy.ends = busy.free_in.into(),
             WakesTheLate => {
                 thread::sleep(Duration::from_millis(1));
                 match self.ask(claim).await? {

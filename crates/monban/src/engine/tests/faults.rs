@@ -116,3 +116,13 @@ fn what_a_late_request_left_is_released_though_its_ttl_has_passed_since_it_was_s
     });
     world.assert_clean("nothing is left");
 }
+
+/// A store may refuse when it has done half of it.
+#[test]
+fn what_was_refused_together_is_given_back_too() {
+    let world = World::new();
+    world.faults.inject(Verb::Attempt, Fault::Refused);
+    let error = block_on(world.remote.all_of(["a", "b"]).unwrap().try_lock()).unwrap_err();
+    assert!(matches!(error, Error::Rejected { .. }), "{error}");
+    eventually("given back", || world.faults.claims(Verb::Release) == 2);
+}

@@ -1,7 +1,7 @@
 //! The life of a lease: renewal, doubt, loss, release.
 
 use super::*;
-use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal};
+use crate::contract::{Attempt, Ends, Guarantees, Reach, Release, Renewal};
 use crate::data::{Claim, Entry, Error, Keep, Leave, Loss, Options, RenewalPolicy, Result};
 use crate::engine::LeaseState;
 use crate::rule::Lifetime;
@@ -261,7 +261,7 @@ fn a_released_key_can_linger_without_an_owner() {
         block_on(mutex.lock().wait().unwrap().release()).unwrap();
         let busy = block_on(mutex.try_lock_or_busy()).unwrap().unwrap_err();
         assert_eq!(busy.why, crate::contract::Why::Lingering);
-        assert_eq!(busy.free_in, Some(secs(60)));
+        assert_eq!(busy.ends, Ends::In(secs(60)));
         world.clock.advance(secs(60));
         let lease = block_on(mutex.try_lock()).unwrap().unwrap();
         block_on(lease.release_lingering(Duration::ZERO)).unwrap();

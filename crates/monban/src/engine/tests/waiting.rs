@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::contract::{Attempt, Store};
-use crate::data::{Claim, ClaimId, Claimant, Error, IfBusy, Key, Mode, Options, ProcessId};
+use crate::data::{
+    Claim, ClaimId, Claimant, Error, IfBusy, Key, Mode, Options, ProcessId, RenewalPolicy,
+};
 use crate::rule::backoff;
 use crate::testing::{Fault, Verb};
 
@@ -273,4 +275,42 @@ fn releases_are_finished_after_the_last_handle_is_dropped() {
         block_on(local.inspect("")).unwrap().is_empty()
     });
     drop(memory);
+}
+
+/// Each of another process: a hundred of them would stop a server that all ask in the instant when a holder's TTL is over.
+#[test]
+fn when_a_holder_dies_the_first_to_wait_asks_first() {
+    const WAITERS: usize = 8;
+    let clock = Clock::manual();
+    let memory = MemoryStore::new(clock.clone());
+    let faulty = Arc::new(FaultyStore::new(Arc::new(memory.clone()), clock.clone()));
+    let by_hand = Options::new().ttl(secs(4)).renewal(RenewalPolicy::ByHand);
+    let local = open(Arc::new(memory), &clock);
+    let mutex = |locks: &Locks| locks.mutex("k").unwrap();
+    let silent = mutex(&local).with(by_hand).unwrap();
+    let silent = silent.lock().wait().unwrap();
+    let asked = || faulty.faults().requests(Verb::Attempt);
+    let mut waits = Vec::new();
+    let mut others = Vec::new();
+    for at in 0..WAITERS {
+        let locks = open(Arc::clone(&faulty) as Arc<dyn Store>, &clock);
+        waits.push(spawn(mutex(&locks).lock()));
+        others.push(locks);
+        let line = || block_on(local.inspect("")).unwrap().len();
+        eventually("it waits", || line() == at + 2);
+    }
+    let before = asked();
+    clock.advance(secs(4));
+    eventually("the first is let in", || waits[0].is_finished());
+    std::thread::sleep(Duration::from_millis(50)); // in which the others do nothing
+    // The one after it may be told that it is the first now.
+    assert!(asked() <= before + 2, "{} have asked", asked() - before);
+    drop(silent);
+    for wait in waits {
+        eventually("its turn", || {
+            clock.advance(Duration::from_millis(1));
+            wait.is_finished()
+        });
+        drop(wait.join().unwrap().unwrap());
+    }
 }

@@ -7,7 +7,7 @@ use super::ops;
 use super::proto::TxnRequest;
 use super::sight::{Place, Sight};
 use super::watches::Target;
-use crate::contract::Busy;
+use crate::contract::{Busy, Ends, Why};
 use crate::data::Mode;
 
 impl Asking<'_> {
@@ -100,6 +100,10 @@ impl Asking<'_> {
             who: culprit.and_then(Place::claimant),
             held_for: None, // etcd tells no time
             free_in: before.iter().filter_map(Place::lives).min(),
+            ends: match why {
+                Why::Held | Why::Lingering => culprit.and_then(Place::lives).into(),
+                Why::Queued | Why::Foreign => Ends::Unknown,
+            },
             changed: target.map(|target| {
                 self.core
                     .watches

@@ -45,6 +45,7 @@ impl Sight {
             who: self.who,
             held_for: self.held_for,
             free_in: self.free_in,
+            ends: self.free_in.into(), // only of what lingers
             changed,
         }
     }

@@ -138,12 +138,15 @@ impl Slot {
         let changed = Some(self.listen(claim.id, to));
         let before = &self.line.members()[..ahead];
         let (why, culprit) = in_the_way(before, claim.mode);
+        let left = |member: &Member| member.expires.since(now);
+        let holds = |member: &&Member| member.state != State::Waiting;
         Busy {
             ahead: Some(ahead),
             why,
             who: culprit.map(|member| member.claim.claimant.clone()),
             held_for: culprit.map(|member| now.since(member.since)),
-            free_in: before.iter().map(|member| member.expires.since(now)).min(),
+            free_in: before.iter().map(left).min(),
+            ends: before.iter().filter(holds).map(left).max().into(),
             changed,
         }
     }

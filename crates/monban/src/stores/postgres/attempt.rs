@@ -8,7 +8,7 @@ use super::hub::Hub;
 use super::link::Link;
 use super::watches::{Handed, another_mode};
 use super::{faults, names, sql};
-use crate::contract::{Attempt, Busy, Grant, Wake, Why};
+use crate::contract::{Attempt, Busy, Ends, Grant, Wake, Why};
 use crate::data::{Claim, Claimant, Fence, IfBusy, Mode, Result};
 use crate::rule::backoff::Jitter;
 use crate::rule::{Tick, line};
@@ -212,6 +212,7 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
     } else {
         POLL
     };
+    let free_in = reply.free.map(|micros| names::duration(micros + 1_000));
     let pause = (!told).then(|| pause / 2 + Jitter::new().up_to(pause / 2));
     Busy {
         ahead: reply.ahead.and_then(|ahead| usize::try_from(ahead).ok()),
@@ -222,7 +223,12 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
         },
         who: reply.who.as_deref().and_then(Claimant::parse),
         held_for: reply.held.map(names::duration),
-        free_in: reply.free.map(|micros| names::duration(micros + 1_000)),
+        free_in,
+        // The time is that of whoever lives longest, also of those who wait: they do not outlive an interval.
+        ends: match (reply.what, reply.ahead) {
+            (b'l', _) | (b'h', Some(1)) => free_in.into(),
+            _ => Ends::Unknown,
+        },
         changed: hub.watches.wait(claim, pause),
     }
 }

@@ -4,7 +4,8 @@
 -- put off. Not in line: granted if nobody waits and it fits, else joined at the end, or refused without a trace.
 --
 -- Answers: { 1, fence or µs, seat or -1 }
---          { 0, ahead, head (1 or 0), held (1 or 0), value, ms until it may be free or -1, µs now, a first holder }
+--          { 0, ahead, head (1 or 0), held (1 or 0), value, ms until it is worth asking again or -1, µs now, a first holder,
+--            ms until the key expires, or -1: never }
 --          { 2, the other capacity }
 --          { 3 } this claim asked in another mode before
 --          { 4, what went wrong }
@@ -32,11 +33,13 @@ local function busy(key, order, expiry, value, score, more)
     one = redis.call('ZREVRANGEBYSCORE', order, '(0', '-inf', 'LIMIT', 0, 1)[1] or ''
   end
   local waiting = redis.call('ZCOUNT', order, WAITERS, score and '(' .. text(score) or '+inf')
-  local free = redis.call('PTTL', key)
+  local left = redis.call('PTTL', key)
+  local free = left
   local dies = redis.call('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
   if dies and (free < 0 or tonumber(dies) - now < free) then free = math.max(0, tonumber(dies) - now) end
   if more then free = 0 end
-  return { 0, holders + waiting, (score and waiting == 0) and 1 or 0, held, string.sub(value or '', 1, 400), free, us, one }
+  return { 0, holders + waiting, (score and waiting == 0) and 1 or 0, held, string.sub(value or '', 1, 400), free, us, one,
+    left }
 end
 
 local function attempt(counter, key, order, expiry, id, member, ttl, queue)

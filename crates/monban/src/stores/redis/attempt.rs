@@ -13,7 +13,7 @@ use super::reply::{self, InTheWay, Reply};
 use super::value::{self, At};
 use super::watches::Handed;
 use super::{faults, scripts};
-use crate::contract::{Attempt, Busy, Grant, Wake, Why};
+use crate::contract::{Attempt, Busy, Ends, Grant, Wake, Why};
 use crate::data::{Claim, Error, Fence, IfBusy, Key, Mode, Result};
 use crate::rule::backoff::Jitter;
 use crate::rule::{Tick, line};
@@ -193,11 +193,19 @@ fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
         why,
         who,
         held_for: since.map(|since| value::micros(way.now.saturating_sub(since))),
-        free_in: u64::try_from(way.free_in)
-            .ok()
-            .map(|ms| Duration::from_millis(ms.saturating_add(1))),
+        free_in: millis(way.free_in),
+        ends: match (way.left, &at) {
+            (-1, Some(_)) => Ends::Never,
+            (left, _) => millis(left).into(),
+        },
         changed,
     }
+}
+
+/// A time from now that the server has told; it counts no part of a ms.
+fn millis(ms: i64) -> Option<Duration> {
+    let ms = u64::try_from(ms).ok()?;
+    Some(Duration::from_millis(ms.saturating_add(1)))
 }
 
 /// Whether what holds is in the way, or only those who wait for it.

@@ -26,6 +26,7 @@ pub(super) struct InTheWay {
     pub(super) free_in: i64,
     pub(super) now: i64,
     pub(super) first: Vec<u8>,
+    pub(super) left: i64,
 }
 
 /// What was answered to so many claims: `caught` makes an error of what the script says went wrong with one of them.
@@ -75,6 +76,7 @@ fn read(reply: Value) -> Option<Reply> {
                 free_in: value::int(next()?)?,
                 now: value::int(next()?)?,
                 first: value::bytes(next()?)?,
+                left: value::int(next()?)?,
             }))
         }
         2 => Some(Reply::Clash {

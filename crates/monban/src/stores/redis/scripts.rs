@@ -47,5 +47,7 @@ pub(super) static SIGNAL: LazyLock<Script> = script!("signal.lua");
 
 /// All scripts, to be loaded when a connection is made.
 pub(super) fn all() -> [&'static Script; 8] {
-    [&ATTEMPT, &RELEASE, &HELD, &RENEW, &EVICT, &INSPECT, &LOOK, &SIGNAL]
+    [
+        &ATTEMPT, &RELEASE, &HELD, &RENEW, &EVICT, &INSPECT, &LOOK, &SIGNAL,
+    ]
 }

@@ -134,6 +134,7 @@ fn answer_to_one(dice: &mut Dice) -> Value {
                 free,
                 now,
                 text(""),
+                Value::Int(60),
             ]
         }
     };

@@ -415,7 +415,8 @@ fn a_stranger_s_value_of_any_length_is_waited_for() {
             let waiter = client.claim("big", mode);
             let mut wake = client.waits(&waiter).await.changed.unwrap();
             sleeps_on(&mut wake, 100).await;
-            assert_eq!(client.renews(&waiter).await, Renewal::Lost);
+            let other = client.claim("big", mode);
+            assert_eq!(client.renews(&other).await, Renewal::Lost);
             assert_eq!(client.renews(&held).await, Renewal::Kept);
             set("y"); // another's: it is worth asking when that one ends
             woken(wake).await;

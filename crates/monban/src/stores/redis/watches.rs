@@ -209,6 +209,7 @@ impl Watches {
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         let inner = self.lock();
+        assert_eq!(inner.names.len(), inner.claims.len());
         (inner.claims.len(), inner.watched.len())
     }
 

@@ -222,9 +222,13 @@ fn a_look_at_one_key_looks_through_no_others() {
     assert_eq!(calls("scan"), 0, "one key is asked for by its name");
     over.ask(&["CONFIG", "RESETSTAT"]);
     assert!(over.run(&["ls"]).out.contains("held"));
-    assert_eq!(calls("getrange"), 3_001, "the beginning of each string");
     // Of the strangers none; of the holder's own, perhaps a renewal.
-    assert!(calls("evalsha") < 10, "only locks are read as lines");
+    let scripts = calls("evalsha");
+    assert!(scripts < 10, "only locks are read as lines");
+    // A script reads the beginning of its key too.
+    let read = calls("getrange");
+    let right = (3_001..=3_001 + scripts).contains(&read);
+    assert!(right, "the beginning of each string, and not {read}");
     holder.signal(Signal::TERM);
     holder.end();
 }

@@ -90,7 +90,7 @@ async fn claims_that_are_over_keep_nobody_awake() {
     drop(lost);
     watches.ask(&next).unwrap();
     let wake = watches.wait(next.id, false, Some(b"x"), None);
-    told(&watches, &format!("h{}:500", next.id));
+    told(&watches, &format!("h{}:500", name(&next)));
     assert!(
         !watches.idle(),
         "the head is to be watched if it waits for long"

@@ -278,6 +278,33 @@ fn users_of_different_prefixes_are_parted() {
     });
 }
 
+/// What another may see is left out; that nothing can be looked at is no empty list.
+#[test]
+fn a_list_shows_what_may_be_seen_and_says_if_that_is_nothing() {
+    run(async {
+        let server = server();
+        least_permissions(&server, "~app:*");
+        let own = Client::at(&format!("redis://monban:least@127.0.0.1:{}", server.port())).await;
+        let others = Client::of(&server).await;
+        let (seen, hidden) = (own.exclusive("app:k"), others.exclusive("other:k"));
+        own.takes(&seen).await;
+        others.takes(&hidden).await;
+        let listed = own.store.inspect(b"").await.unwrap();
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!(listed[0].key, seen.key);
+        assert_eq!(others.store.inspect(b"").await.unwrap().len(), 2);
+        let words = ["ACL", "SETUSER", "monban", "-getrange"];
+        server.ask(&words).unwrap();
+        let refused = own.store.inspect(b"").await.unwrap_err();
+        assert!(refused.to_string().contains("getrange"), "{refused}");
+        server
+            .ask(&["ACL", "SETUSER", "monban", "+getrange"])
+            .unwrap();
+        own.releases(&seen).await;
+        others.releases(&hidden).await;
+    });
+}
+
 /// Without the right to end the old connection the store works; only its promise about orphans is weaker.
 #[test]
 fn without_client_kill_a_connection_is_made_again_all_the_same() {

@@ -85,10 +85,30 @@ async fn ours(hub: &Hub, link: &Arc<Link>, names: Vec<Vec<u8>>) -> Result<Vec<Ve
             .arg(value::MARK.len() - 1);
     }
     let answers = link.pipeline(&beginnings, hub.address.timeout).await?;
-    let pairs = names.into_iter().zip(answers);
-    let ours = pairs
-        .filter(|(_, answer)| matches!(answer, Value::BulkString(mark) if mark == value::MARK));
-    Ok(ours.map(|(name, _)| name).collect())
+    let mut ours = Vec::new();
+    for (name, answer) in names.into_iter().zip(answers) {
+        match &answer {
+            Value::BulkString(mark) if mark == value::MARK => ours.push(name),
+            // A key of another's, or one that has changed its type meanwhile. That nothing may be read at all is said.
+            Value::ServerError(error) if !is_of_key(error) => return Err(refused(link, answer)),
+            _ => {}
+        }
+    }
+    Ok(ours)
+}
+
+fn is_of_key(error: &redis::ServerError) -> bool {
+    let of_rights = error
+        .details()
+        .is_some_and(|said| said.contains("to access"));
+    error.code() == "WRONGTYPE" || of_rights
+}
+
+fn refused(link: &Link, answer: Value) -> Error {
+    match link.checked(answer) {
+        Err(error) => error,
+        Ok(_) => faults::garbled(&link.name),
+    }
 }
 
 /// Whether what is not monban's is shown: only for a key that was asked for by its whole name.

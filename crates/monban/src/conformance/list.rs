@@ -84,6 +84,7 @@ macro_rules! conformance_tests {
                 a_holder_excludes_every_other_client
                 claims_of_one_client_exclude_each_other
                 of_simultaneous_tries_one_is_granted
+                of_claims_that_one_client_makes_at_once_one_is_granted
                 updates_made_in_turn_are_not_lost
                 different_keys_do_not_meet
             }
@@ -155,6 +156,7 @@ macro_rules! conformance_tests {
                 permits_that_make_no_sense_are_invalid
                 seats_are_unique_and_used_again
                 a_seat_is_not_given_twice_when_a_later_claim_asks_first
+                permits_that_one_client_asks_for_at_once_have_seats_of_their_own
                 a_dead_holder_s_permit_is_free_while_others_hold
                 a_hundred_readers_hold_at_once
             }

@@ -1,6 +1,10 @@
 //! As many hold as fit.
 
-use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
+use std::collections::BTreeSet;
+
+use super::together::{Doing, together};
+use super::{Client, Failure, Stage, Verdict, ensure, lasting, or_leave};
+use crate::contract::Grant;
 use crate::data::{Error, Mode};
 
 pub async fn permits_are_held_up_to_their_number(stage: &Stage<'_>) -> Verdict {
@@ -181,6 +185,37 @@ pub async fn seats_are_unique_and_used_again(stage: &Stage<'_>) -> Verdict {
     }
     for (claim, _) in holders {
         a.leaves(&claim).await?;
+    }
+    Ok(())
+}
+
+/// As they do when a store sends together what one client asks for at once.
+pub async fn permits_that_one_client_asks_for_at_once_have_seats_of_their_own(
+    stage: &Stage<'_>,
+) -> Verdict {
+    if !stage.has_permits().await? {
+        return Ok(());
+    }
+    let client = &stage.client().await?;
+    let key = stage.key("k");
+    for round in 0..40 {
+        let claims: [_; 5] = std::array::from_fn(|_| client.permits(&key, 1, 5));
+        let asked = claims.iter().map(|claim| {
+            Box::pin(async move { client.gets(claim).await }) as Doing<'_, Result<_, Failure>>
+        });
+        let answers: Vec<Result<Grant, Failure>> = together(stage.reach(), asked.collect()).await;
+        let grants: Vec<Grant> = answers.into_iter().collect::<Result<_, _>>()?;
+        let seats: BTreeSet<_> = grants.iter().map(|grant| grant.seat).collect();
+        let fences: BTreeSet<_> = grants.iter().map(|grant| grant.fence).collect();
+        ensure(
+            seats.len() == 5 && fences.len() == 5,
+            format_args!(
+                "five permits have seats {seats:?} and fences {fences:?} in round {round}"
+            ),
+        )?;
+        for claim in &claims {
+            client.leaves(claim).await?;
+        }
     }
     Ok(())
 }

@@ -79,6 +79,35 @@ pub async fn of_simultaneous_tries_one_is_granted(stage: &Stage<'_>) -> Verdict 
     Ok(())
 }
 
+/// A store may send together what one client asks for at once: each part must still see what those before it did.
+pub async fn of_claims_that_one_client_makes_at_once_one_is_granted(stage: &Stage<'_>) -> Verdict {
+    let client = &stage.client().await?;
+    let key = stage.key("k");
+    for round in 0..40 {
+        let claims: [_; 4] = std::array::from_fn(|_| match round % 2 {
+            0 => client.exclusive(&key),
+            _ => or_leave(client.exclusive(&key)),
+        });
+        let tries = claims.iter().map(|claim| {
+            Box::pin(async move { client.tries(claim).await }) as Doing<'_, Result<_, Failure>>
+        });
+        let answers: Vec<Result<Option<Grant>, Failure>> =
+            together(stage.reach(), tries.collect()).await;
+        let mut granted = 0;
+        for answer in answers {
+            granted += usize::from(answer?.is_some());
+        }
+        ensure(
+            granted <= 1,
+            format_args!("{granted} of 4 claims were granted at once in round {round}"),
+        )?;
+        for claim in &claims {
+            client.release(claim).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The detector is dumb on purpose: a read and a write with a pause between them.
 pub async fn updates_made_in_turn_are_not_lost(stage: &Stage<'_>) -> Verdict {
     const TURNS: u64 = 40;

@@ -117,6 +117,10 @@ const TABLE: &[(How, &str)] = &[
     ),
     (LocksAllKeysAtOnce, "different_keys_do_not_meet"),
     (TriesRefuseEachOther, "of_simultaneous_tries_one_is_granted"),
+    (
+        GrantsOneProcessTwice,
+        "of_claims_that_one_client_makes_at_once_one_is_granted",
+    ),
     (WakesTheLate, "no_wake_is_lost_between_look_and_release"),
     (GrantsTwice, "updates_made_in_turn_are_not_lost"),
     (ForgetsTheOrder, "a_newcomer_does_not_overtake"),
@@ -268,6 +272,10 @@ const TABLE: &[(How, &str)] = &[
     ),
     (TakesAnyPermits, "permits_that_make_no_sense_are_invalid"),
     (SeatsAreOne, "seats_are_unique_and_used_again"),
+    (
+        SeatsAreOne,
+        "permits_that_one_client_asks_for_at_once_have_seats_of_their_own",
+    ),
     (
         SeatsAreOne,
         "a_seat_is_not_given_twice_when_a_later_claim_asks_first",

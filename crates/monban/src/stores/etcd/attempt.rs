@@ -15,6 +15,7 @@ use super::sight::{Place, Sight, another_mode};
 use super::table::{self, Fate, Known};
 use super::value::{State, Value};
 use super::watches::Target;
+use super::writes::Kind;
 use super::{Core, names, ops};
 use crate::contract::{Attempt, Grant};
 use crate::data::{Claim, Error, Fence, IfBusy, Mode, Result};
@@ -237,7 +238,8 @@ impl<'a> Asking<'a> {
         };
         let within = self.core.patience(self.claim.ttl);
         let asked = self.core.hub.clock.now();
-        let written = self.core.writes.write(request, within).await;
+        let writes = &self.core.writes;
+        let written = writes.write(&self.line, Kind::Joins, request, within).await;
         if written.doubt == Doubt::Some {
             self.core.table.retire(lease);
         }

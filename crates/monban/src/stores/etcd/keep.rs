@@ -12,6 +12,7 @@ use super::proto::{KeyValue, LeaseGrantRequest, TxnRequest, TxnResponse};
 use super::sight::{Place, Sight};
 use super::table::{self, Fate, Known};
 use super::value::{State, Value};
+use super::writes::Kind;
 use super::{Core, names, ops};
 use crate::contract::{Release, Renewal};
 use crate::data::{Claim, Error, Keep, Leave, Mode, Result};
@@ -217,7 +218,7 @@ async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trou
             },
             failure: vec![ops::get(&place)],
         };
-        let answer = change(core, claim, &request, &mut doubt).await?;
+        let answer = change(core, claim, Kind::Leaves, &request, &mut doubt).await?;
         if answer.succeeded && create != 0 {
             return Ok(Release::Done);
         }
@@ -286,7 +287,8 @@ async fn linger_at(
         success: vec![ops::put(&there.name, value.encode(), granted.id)],
         failure: vec![ops::get(&there.name)],
     };
-    let answer = change(core, claim, &request, &mut Doubt::None).await?;
+    let kind = Kind::Changes;
+    let answer = change(core, claim, kind, &request, &mut Doubt::None).await?;
     if answer.succeeded {
         return Ok(Release::Done);
     }
@@ -303,11 +305,16 @@ async fn linger_at(
 async fn change(
     core: &Core,
     claim: &Claim,
+    kind: Kind,
     request: &TxnRequest,
     doubt: &mut Doubt,
 ) -> Result<TxnResponse, Trouble> {
     let within = core.patience(claim.ttl);
-    let written = core.writes.write(request.clone(), within).await;
+    let line = names::line(core.prefix(), &claim.key);
+    let written = core
+        .writes
+        .write(&line, kind, request.clone(), within)
+        .await;
     if written.doubt == Doubt::Some {
         *doubt = Doubt::Some;
     }

@@ -9,6 +9,7 @@ use super::faults::{self, Trouble};
 use super::proto::TxnRequest;
 use super::sight::Sight;
 use super::value::State;
+use super::writes::Kind;
 use super::{names, ops};
 
 impl Asking<'_> {
@@ -38,7 +39,10 @@ impl Asking<'_> {
                 failure: vec![ops::line(&self.line, 0)],
             };
             let within = self.core.patience(self.claim.ttl);
-            let written = self.core.writes.write(request, within).await;
+            let writes = &self.core.writes;
+            let written = writes
+                .write(&self.line, Kind::Changes, request, within)
+                .await;
             let (answer, seen) = (written.answer?, written.seen);
             let seated = answer.succeeded;
             let (now, mut ranges) = ops::ranges(answer);

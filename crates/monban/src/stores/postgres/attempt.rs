@@ -156,7 +156,7 @@ fn single(link: &Link, claim: &Claim) -> Option<(&'static sql::Verb, Arguments)>
 }
 
 fn is_busy(what: u8) -> bool {
-    matches!(what, b'h' | b'q' | b'l')
+    matches!(what, b'h' | b'q' | b'l' | b'r' | b'b')
 }
 
 fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) -> Result<Attempt> {
@@ -219,6 +219,8 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
         why: match reply.what {
             b'q' => Why::Queued,
             b'l' => Why::Lingering,
+            b'r' => Why::Recovering,
+            b'b' => Why::Barred,
             _ => Why::Held,
         },
         who: reply.who.as_deref().and_then(Claimant::parse),

@@ -199,7 +199,7 @@ impl Place {
             return;
         }
         let why = match busy.why {
-            Why::Recovering => format!(", {}", told::recovering(busy.free_in)),
+            Why::Recovering => format!(", {}", told::recovering(busy.ends.after())),
             Why::Barred => format!(", {}", told::BARRED),
             _ => String::new(),
         };

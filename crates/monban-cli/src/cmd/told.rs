@@ -84,7 +84,7 @@ fn busy_message(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> Str
         // Whoever it is that stands first, it is not he who is in the way.
         Why::Recovering => format!(
             "Nobody is known to hold {key}, but {} (store: {})",
-            recovering(busy.free_in),
+            recovering(busy.ends.after()),
             opened.name
         ),
         Why::Barred => format!("Nobody holds {key}, but {BARRED} (store: {})", opened.name),

@@ -178,7 +178,7 @@ mod tests {
     /// Functions that change without a new version would not be replaced in the databases that have the old ones.
     #[test]
     fn functions_that_change_have_a_new_version() {
-        const FINGERPRINT: &str = "9b27af7010f3c9d6";
+        const FINGERPRINT: &str = "941e4532fd97c08b";
         let said = format!("monban.version() > {FUNCTIONS} THEN");
         assert!(SCHEMA.contains(&said), "tables.sql");
         let said = format!("IMMUTABLE AS $$ SELECT {FUNCTIONS} $$;");

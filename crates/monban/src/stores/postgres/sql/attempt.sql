@@ -258,7 +258,7 @@ BEGIN
     a.free := greatest(waits, CASE WHEN h.holder IS NOT NULL THEN h.expires END);
   END IF;
   IF moment < e.opens THEN
-    a.free := greatest(a.free, e.opens);
+    a.free := CASE a.what WHEN 'r' THEN e.opens ELSE greatest(a.free, e.opens) END;
   END IF;
   a.free := greatest(a.free - moment, 0);
   IF NOT able AND moment >= e.opens THEN

@@ -216,7 +216,7 @@ pub enum Why {
     /// A program that is not monban holds.
     Foreign,
     /// Nobody is known to hold what is asked for; but the store has lost its memory, in a crash say, and grants
-    /// nothing until what it has forgotten must have ended. `free_in` says when that is.
+    /// nothing until what it has forgotten must have ended. `ends` says when that is.
     Recovering,
     /// Nobody holds what is asked for; but a transaction that has checked the fence of an earlier grant is open
     /// still, and bars the next one. Nobody knows for how long.

@@ -228,7 +228,7 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
         free_in,
         // The time is that of whoever lives longest, also of those who wait: they do not outlive an interval.
         ends: match (reply.what, reply.ahead) {
-            (b'l', _) | (b'h', Some(1)) => free_in.into(),
+            (b'l' | b'r', _) | (b'h', Some(1)) => free_in.into(),
             _ => Ends::Unknown,
         },
         changed: hub.watches.wait(claim, pause),

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use monban::contract::Why;
 use monban::data::{Mode, duration_text};
 use monban::{Begun, BusyInfo, Error, Key, Leadership, Locks, Options, Result, block_on};
 
 use super::held::Held;
 use super::interrupt::SignalWatch;
 use super::plan::{Kind, Plan};
+use super::told;
 use crate::args::Patience;
 use crate::open::Opened;
 
@@ -196,6 +198,11 @@ impl Place {
         if !self.shown {
             return;
         }
+        let why = match busy.why {
+            Why::Recovering => format!(", {}", told::recovering(busy.ends.after())),
+            Why::Barred => format!(", {}", told::BARRED),
+            _ => String::new(),
+        };
         let ahead = busy
             .ahead
             .map_or_else(String::new, |ahead| format!(", {ahead} ahead"));
@@ -209,7 +216,7 @@ impl Place {
         // A terminal that has gone is no reason to stop waiting.
         let _ = write!(
             stderr(),
-            "\r\x1b[Kmonban: waiting for {key}{ahead}{who}{held}"
+            "\r\x1b[Kmonban: waiting for {key}{why}{ahead}{who}{held}"
         );
     }
 

@@ -7,8 +7,9 @@ use monban::data::{Entry, EntryId, Mode, Standing, duration_text, printable};
 use monban::{Key, Result, block_on};
 use serde_json::{Value, json};
 
-use super::print;
+use super::{print, told};
 use crate::open::Opened;
+use crate::say::Voice;
 
 /// Lists the claims of all keys that begin with the prefix.
 pub(super) fn list(opened: &Opened, prefix: &[u8], as_json: bool) -> Result<ExitCode> {
@@ -18,6 +19,9 @@ pub(super) fn list(opened: &Opened, prefix: &[u8], as_json: bool) -> Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<[String; 6]> = entries.iter().map(row).collect();
+    if let Some(left) = block_on(opened.locks.recovers_in())? {
+        Voice::Text.say("recovering", &told::recovering(Some(left)), json!({}));
+    }
     if rows.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -50,7 +54,10 @@ pub(super) fn show(opened: &Opened, key: &Key, as_json: bool) -> Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     if entries.is_empty() {
-        print(&format!("{key} is free (store: {})", opened.name));
+        let but = block_on(opened.locks.recovers_in())?.map_or_else(String::new, |left| {
+            format!(", but {}", told::recovering(Some(left)))
+        });
+        print(&format!("{key} is free{but} (store: {})", opened.name));
         return Ok(ExitCode::SUCCESS);
     }
     print(&format!("{key} (store: {})", opened.name));

@@ -81,7 +81,23 @@ fn busy_message(opened: &Opened, plan: &Plan, key: &Key, busy: &BusyInfo) -> Str
                 details(&mut known)
             )
         }
+        // Whoever it is that stands first, it is not he who is in the way.
+        Why::Recovering => format!(
+            "Nobody is known to hold {key}, but {} (store: {})",
+            recovering(busy.ends.after()),
+            opened.name
+        ),
+        Why::Barred => format!("Nobody holds {key}, but {BARRED} (store: {})", opened.name),
     }
+}
+
+/// What bars a key that nobody holds.
+pub(super) const BARRED: &str = "a transaction that has checked its fence is still open";
+
+/// Why nothing is granted, and for how long.
+pub(super) fn recovering(left: Option<Duration>) -> String {
+    let left = left.map_or_else(String::new, |left| format!(" for {}", duration_text(left)));
+    format!("the store grants nothing{left}: it lost its memory in a crash")
 }
 
 /// Says that the interval is not over, unless nobody wants to hear it; returns the exit code.

@@ -1,5 +1,7 @@
 //! The command over a real PostgreSQL server.
 
+use std::io::{BufRead, Write};
+
 use monban_testkit::{PostgresOptions, PostgresServer, service};
 use rustix::process::Signal;
 
@@ -143,6 +145,82 @@ fn a_server_that_crashes_lets_nobody_else_run_beside_the_command() {
     assert_eq!(next.code, 0, "the first was running still: {}", next.err);
     assert_eq!(holder.end().code, 76);
     assert_eq!(over.residue(), "");
+}
+
+/// Nobody runs then, and nobody is said to.
+#[test]
+fn after_a_crash_each_command_says_that_nothing_is_granted_and_for_how_long() {
+    let Some(mut over) = Over::new() else { return };
+    assert_eq!(over.run(&["run", "k", "--", "true"]).code, 0);
+    over.server.kill9().expect("it is killed");
+    over.server.start_again().expect("it starts");
+    let pause = "the store grants nothing for ";
+    let shown = over.run(&["show", "k"]).out;
+    assert!(
+        shown.contains("k is free, but") && shown.contains(pause),
+        "{shown}"
+    );
+    let listed = over.run(&["ls"]);
+    assert!(listed.err.contains(pause), "{}", listed.err);
+    for arguments in [
+        &["run", "k"][..],
+        &["run", "--every", "1h", "k"],
+        &["run", "--shared", "k"],
+        &["elect", "-n", "k"],
+    ] {
+        let refused = over.run(&[arguments, &["--", "echo", "ran"]].concat());
+        assert_eq!((refused.code, refused.out.as_str()), (75, ""));
+        assert!(
+            refused.err.contains("Nobody is known to hold k"),
+            "{}",
+            refused.err
+        );
+        assert!(refused.err.contains(pause), "{}", refused.err);
+    }
+    let machine = over.run(&["run", "--json", "k", "--", "echo", "ran"]);
+    let said: serde_json::Value = serde_json::from_str(machine.err.trim()).expect("JSON");
+    assert_eq!(said["why"], "recovering");
+    assert!(said["free_in_ms"].as_u64().is_some_and(|left| left > 0));
+    let waiter = over.start(&["run", "--wait", "60", "k", "--", "echo", "in"]);
+    wait_until("it waits", || over.residue().contains("in line"));
+    let opens = "UPDATE monban.epoch SET opens = monban.now()";
+    over.server.ask(opens).expect("the pause ends");
+    assert_eq!(waiter.end().out, "in\n");
+    assert!(!over.run(&["show", "k"]).out.contains(pause));
+}
+
+#[test]
+fn a_key_that_an_open_transaction_bars_is_not_said_to_be_held() {
+    let Some(over) = Over::new() else { return };
+    assert_eq!(over.run(&["run", "k", "--", "true"]).code, 0);
+    let last = "SELECT fence FROM monban.head WHERE key = 'k'";
+    let fence = over.server.ask(last).expect("the fence");
+    let mut user = std::process::Command::new("psql")
+        .args(["-X", "-q", "-A", "-t", &over.server.url()])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("psql");
+    let mut to = user.stdin.take().expect("a pipe");
+    let check = format!("BEGIN; SELECT monban.fence_check('k', {fence}); SELECT 'checked';\n");
+    to.write_all(check.as_bytes()).expect("psql reads");
+    let from = std::io::BufReader::new(user.stdout.take().expect("a pipe"));
+    assert!(
+        from.lines()
+            .any(|line| line.expect("psql writes") == "checked")
+    );
+    let refused = over.run(&["run", "k", "--", "echo", "ran"]);
+    assert_eq!((refused.code, refused.out.as_str()), (75, ""));
+    assert!(
+        refused.err.contains("Nobody holds k, but a transaction"),
+        "{}",
+        refused.err
+    );
+    to.write_all(b"COMMIT;\n").expect("psql reads");
+    drop(to);
+    user.wait().expect("psql ends");
+    let next = over.run(&["run", "--wait", "20", "k", "--", "echo", "in"]);
+    assert_eq!((next.code, next.out.as_str()), (0, "in\n"), "{}", next.err);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::data::{Claim, Claimant, Entry, Fence, Keep, Key, Leave, Result};
 ///
 /// Every verb answers in bounded time, with `Unavailable` if it cannot: a few seconds, well below a TTL.
 ///
-/// There are no default methods: a decorator that forgets one must not compile.
+/// No verb that grants or frees has a default method: a decorator that forgets one must not compile.
 ///
 /// # Cancel safety
 ///
@@ -97,6 +97,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         let mut entries = self.inspect(key.as_bytes()).await?;
         entries.retain(|entry| entry.key == *key);
         Ok(entries)
+    }
+
+    /// For how long from now the store grants nothing, of any key, since it has lost its memory
+    /// ([`Why::Recovering`]); `None` if it grants. For people, as [`inspect`](Self::inspect). A decorator hands it on.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Rejected`.
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
     }
 
     /// Gives back what the store keeps between claims, as far as no claim hangs on it.
@@ -205,6 +215,12 @@ pub enum Why {
     Lingering,
     /// A program that is not monban holds.
     Foreign,
+    /// Nobody is known to hold what is asked for; but the store has lost its memory, in a crash say, and grants
+    /// nothing until what it has forgotten must have ended. `ends` says when that is.
+    Recovering,
+    /// Nobody holds what is asked for; but a transaction that has checked the fence of an earlier grant is open
+    /// still, and bars the next one. Nobody knows for how long.
+    Barred,
 }
 
 /// The answer to a renewal.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::acquire::Request;
 use super::block::poll_once;
@@ -159,6 +160,22 @@ impl Locks {
         let store = Arc::clone(&engine.store);
         let key = key.clone();
         let work = async move { store.inspect_key(&key).await };
+        match engine.reach {
+            Reach::Local => work.await,
+            Reach::Remote => engine.on_keeper(work).await?,
+        }
+    }
+
+    /// For how long from now the store grants nothing, of any key, since it has lost its memory in a crash; `None` if it
+    /// grants. It knows of few holders meanwhile, or of none: of a key that is not shown nobody can say that it is free.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Rejected`].
+    pub async fn recovers_in(&self) -> Result<Option<Duration>> {
+        let engine = &self.handle.engine;
+        let store = Arc::clone(&engine.store);
+        let work = async move { store.recovers_in().await };
         match engine.reach {
             Reach::Local => work.await,
             Reach::Remote => engine.on_keeper(work).await?,

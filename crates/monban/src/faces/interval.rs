@@ -63,7 +63,8 @@ pub enum Outcome<T, E> {
     /// The work ran elsewhere, or here, less than an interval ago. It is due after this time, at the latest; zero if the
     /// store does not tell.
     NotDue(Duration),
-    /// The work is running now; by whom, if the store can tell.
+    /// The work is running now; by whom, if the store can tell. Or the store does not grant for now, whoever runs:
+    /// after a crash, say.
     Running(Option<Claimant>),
     /// The work ran and failed, with this; it is due at once.
     Failed(E),
@@ -223,7 +224,7 @@ pub enum Begun {
     Turn(Turn),
     /// The work was done less than an interval ago; it is due when this is free.
     NotDue(BusyInfo),
-    /// The work is running now.
+    /// The work is running now; or the store does not grant for now, whoever runs. [`BusyInfo::why`] tells them apart.
     Running(BusyInfo),
 }
 

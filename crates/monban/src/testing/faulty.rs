@@ -1,6 +1,7 @@
 //! The decorator that makes the faults happen.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -125,6 +126,11 @@ impl Store for FaultyStore {
 
     async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
         let work = async { self.faults.store().inspect_key(key).await };
+        self.request(Verb::Inspect, 0, work).await?
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        let work = async { self.faults.store().recovers_in().await };
         self.request(Verb::Inspect, 0, work).await?
     }
 

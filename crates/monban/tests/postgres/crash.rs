@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use monban::contract::{Release, Renewal, Store};
-use monban::data::Leave;
+use monban::contract::{Release, Renewal, Store, Why};
+use monban::data::{Leave, Mode};
 use monban_testkit::{PostgresOptions, PostgresServer, wait_until};
 
 use crate::client::{Client, SOON, lasting, mutex, nothing_is_left, run, server, session};
@@ -92,6 +92,80 @@ fn after_a_crash_who_held_is_told_and_who_waits_is_served() {
         assert!(next.fence > grant.fence);
         b.is_rid_of(&waiter).await;
         nothing_is_left(&server, "k").await;
+    });
+}
+
+/// Nobody is in the way then, and nobody is to be looked for.
+#[test]
+fn after_a_crash_who_asks_is_told_what_bars_it_and_until_when() {
+    run(async {
+        let mut server = server();
+        let a = Client::at(&server.url()).await;
+        let hours = lasting(a.exclusive("held"), Duration::from_secs(3_600));
+        let permit = a.claim("pool", Mode::Permits { n: 1, of: 2 });
+        let permit = lasting(permit, Duration::from_secs(3_600));
+        a.takes(&a.exclusive("k")).await;
+        a.takes(&hours).await;
+        a.takes(&permit).await;
+        assert_eq!(a.store.recovers_in().await.unwrap(), None);
+        server.kill9().unwrap();
+        server.start_again().unwrap();
+
+        let b = Client::at(&server.url()).await;
+        // Also before anybody has asked for anything.
+        let first = b.store.recovers_in().await.unwrap().unwrap();
+        // A minute, for those of an hour, and what is in reserve beyond it.
+        let longest = Duration::from_secs(80);
+        let is_pause = |left: Duration| left > Duration::ZERO && left < longest;
+        assert!(is_pause(first), "{first:?}");
+        let share = Mode::Shared;
+        let alone = b.exclusive("k");
+        let batch = [
+            b.exclusive("new"),
+            b.claim("readers", share),
+            b.claim("readers", share),
+            b.claim("pool", Mode::Permits { n: 1, of: 2 }),
+            b.exclusive("k"), // behind another who waits
+        ];
+        let refused: Vec<_> = batch.iter().cloned().map(crate::client::leave).collect();
+        let patient = lasting(alone.clone(), Duration::from_secs(3_600));
+        let mut answers = vec![b.goes_on_waiting(&patient).await];
+        for claim in refused.iter().chain(&batch) {
+            answers.push(b.waits(claim).await);
+        }
+        for answer in b.attempts(&refused).await {
+            match answer.unwrap() {
+                monban::contract::Attempt::Busy(busy) => answers.push(busy),
+                granted => panic!("{granted:?}"),
+            }
+        }
+        for busy in &answers {
+            assert_eq!(busy.why, Why::Recovering, "{busy:?}");
+            let left = busy.free_in.unwrap();
+            assert!(
+                is_pause(left) && left <= first + Duration::from_millis(2),
+                "{busy:?} {first:?}"
+            );
+        }
+        // Whoever is known to hold is named as ever.
+        let busy = b.waits(&crate::client::leave(b.exclusive("held"))).await;
+        assert_eq!(busy.why, Why::Held);
+        for claim in batch.iter().chain([&alone]) {
+            b.is_rid_of(claim).await;
+        }
+
+        // Who waits is woken by the end of the pause, long before it would look for itself.
+        let pause = Duration::from_secs(2);
+        server
+            .ask("UPDATE monban.epoch SET opens = monban.now() + 2000000")
+            .unwrap();
+        let start = Instant::now();
+        let next = mutex(&server.url(), "next", Duration::from_secs(60)).await;
+        let next = next.lock().within(PAUSE).await.unwrap();
+        let waited = start.elapsed();
+        assert!(waited > pause / 2 && waited < pause * 2, "{waited:?}");
+        assert_eq!(b.store.recovers_in().await.unwrap(), None);
+        next.release().await.unwrap();
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use monban::contract::{Attempt, Renewal};
+use monban::contract::{Attempt, Renewal, Why};
 use monban::data::{ClaimId, EntryId, Mode};
 use monban::stores::postgres::PostgresStore;
 use monban::{Fence, Locks};
@@ -156,10 +156,18 @@ fn an_open_transaction_that_has_passed_the_check_is_not_overtaken() {
                 assert!(barred, "{level}: {asked:?}");
                 pause(30).await;
             }
+            // Nobody holds it: it is the transaction that is in the way, and of those behind the first too.
+            let share = leave(client.claim("k", Mode::Shared));
+            for claim in [&next, &leave(client.exclusive("k")), &share] {
+                let busy = client.goes_on_waiting(claim).await;
+                assert_eq!(busy.why, Why::Barred, "{level}");
+            }
             user.batch_execute("COMMIT").await.unwrap();
             let new = client.comes_in(&next).await.fence.unwrap();
             assert!(new > old);
             assert!(check(&user, "k", old).await.is_err(), "{level}");
+            let busy = client.waits(&share).await;
+            assert_eq!(busy.why, Why::Held, "{level}");
             client.is_rid_of(&next).await;
         }
         nothing_is_left(&server, "k").await;

@@ -79,6 +79,59 @@ fn what_is_kept_of_ten_thousand_keys_that_were_taken_once_is_removed() {
     });
 }
 
+/// A crash puts the fences a day ahead of the clock. What is left of keys goes all the same.
+#[test]
+fn what_is_kept_of_idle_keys_is_removed_after_crashes_too() {
+    run(async {
+        let mut server = server();
+        for crash in 0..2 {
+            let client = Client::at(&server.url()).await;
+            client.takes(&client.exclusive("before")).await;
+            drop(client);
+            server.kill9().unwrap();
+            server.start_again().unwrap();
+            // As if the pause had passed.
+            let client = Client::at(&server.url()).await;
+            let busy = client.goes_on_waiting(&leave(client.exclusive("k"))).await;
+            assert!(busy.free_in.is_some(), "{crash}");
+            server
+                .ask("UPDATE monban.epoch SET opens = monban.now()")
+                .unwrap();
+        }
+        let client = Client::at(&server.url()).await;
+        takes_once(&client, 0..1_000, Mode::Exclusive).await;
+        takes_once(&client, 1_000..1_200, Mode::Permits { n: 1, of: 2 }).await;
+        let early = client.exclusive("idle-7");
+        let mut before = client.fence(&early).await;
+        client.releases(&early).await;
+        let held = client.exclusive("held");
+        let fence = client.fence(&held).await;
+        let ahead = "SELECT floor > monban.now() + 3600000000 FROM monban.epoch";
+        assert_eq!(server.ask(ahead).unwrap(), "t");
+        assert!(rows(&server)[0] > 1_200);
+        for round in 0..2 {
+            // As if minutes had passed: the first of these sweeps raises the floor, those after it go by that.
+            for _ in 0..3 {
+                server.ask("UPDATE monban.epoch SET swept = 0").unwrap();
+                server.ask("SELECT monban.sweep(1000)").unwrap();
+            }
+            assert!(rows(&server)[0] < 10, "{round}: {:?}", rows(&server));
+            assert_eq!(client.renews(&held).await, Renewal::Kept);
+            assert_eq!(client.fence(&held).await, fence);
+            // Of one that was removed and is used again, and again.
+            for _ in 0..2 {
+                let again = client.exclusive("idle-7");
+                let next = client.fence(&again).await;
+                assert!(next > before, "{next} {before}");
+                client.releases(&again).await;
+                before = next;
+            }
+        }
+        all_leave(&client, &[held]).await;
+        nothing_is_left(&server, "idle").await;
+    });
+}
+
 /// Where nothing uses locks but commands that end at once, each with a key that nobody uses again.
 #[test]
 fn short_lives_sweep_too() {

@@ -102,7 +102,7 @@ impl Asking<'_> {
             free_in: before.iter().filter_map(Place::lives).min(),
             ends: match why {
                 Why::Held | Why::Lingering => culprit.and_then(Place::lives).into(),
-                Why::Queued | Why::Foreign => Ends::Unknown,
+                _ => Ends::Unknown,
             },
             changed: target.map(|target| {
                 self.core

@@ -156,7 +156,7 @@ fn single(link: &Link, claim: &Claim) -> Option<(&'static sql::Verb, Arguments)>
 }
 
 fn is_busy(what: u8) -> bool {
-    matches!(what, b'h' | b'q' | b'l')
+    matches!(what, b'h' | b'q' | b'l' | b'r' | b'b')
 }
 
 fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) -> Result<Attempt> {
@@ -219,6 +219,8 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
         why: match reply.what {
             b'q' => Why::Queued,
             b'l' => Why::Lingering,
+            b'r' => Why::Recovering,
+            b'b' => Why::Barred,
             _ => Why::Held,
         },
         who: reply.who.as_deref().and_then(Claimant::parse),
@@ -226,7 +228,7 @@ fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {
         free_in,
         // The time is that of whoever lives longest, also of those who wait: they do not outlive an interval.
         ends: match (reply.what, reply.ahead) {
-            (b'l', _) | (b'h', Some(1)) => free_in.into(),
+            (b'l' | b'r', _) | (b'h', Some(1)) => free_in.into(),
             _ => Ends::Unknown,
         },
         changed: hub.watches.wait(claim, pause),

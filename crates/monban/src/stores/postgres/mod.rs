@@ -55,6 +55,7 @@ mod watches;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
@@ -180,6 +181,10 @@ impl Store for PostgresStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.hub, prefix).await
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        show::recovers_in(&self.hub).await
     }
 
     async fn close(&self) {}

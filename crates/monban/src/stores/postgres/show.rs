@@ -1,6 +1,7 @@
 //! Showing what is there, and freeing it by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 
@@ -20,6 +21,16 @@ pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
     let rows = link.noticing(rows)?;
     let read = |row: &Row| entry(row).ok_or_else(|| faults::garbled(&link.name));
     rows.iter().map(read).collect()
+}
+
+/// For how long nothing is granted after a crash of the server.
+pub(super) async fn recovers_in(hub: &Hub) -> Result<Option<Duration>> {
+    let link = hub.link().await?;
+    let rows = link.call(&sql::OPENS_IN, &[], hub.address.timeout).await;
+    let rows = link.noticing(rows)?;
+    let micros: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
+    let micros = micros.ok_or_else(|| faults::garbled(&link.name))?;
+    Ok((micros > 0).then(|| names::duration(micros)))
 }
 
 /// The first key that does not begin with the prefix any more and comes after those that do; none if there is none.

@@ -14,7 +14,7 @@ DECLARE
   e monban.epoch;
   a monban.answer;
   moment bigint := monban.now();
-  bound CONSTANT bigint := 60000000; -- what holds for longer is logged: see `prepare`
+  bound CONSTANT bigint := monban.unlogged();
   count integer := cardinality(keys);
   done boolean[];
   i integer;
@@ -102,7 +102,7 @@ BEGIN
     END IF;
   END IF;
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR moment + least(ttl, 60000000) > e.until THEN -- as in `attempt`
+  IF NOT FOUND OR moment + least(ttl, monban.unlogged()) > e.until THEN
     RETURN 'e';
   END IF;
   RETURN monban.said(monban.ask(k, mine, 0, 0, moment, ttl, queue, who, hears, true, e));
@@ -249,14 +249,16 @@ BEGIN
   ELSIF a.ahead > 0 THEN
     a.what := CASE WHEN used > 0 AND (capacity = 0 OR used + weight > capacity) THEN 'h' ELSE 'q' END;
     SELECT moment - since, claimant INTO a.held, a.who FROM monban.claim WHERE key = k AND place >= h.low ORDER BY place LIMIT 1;
-  ELSE
-    a.what := 'h';
+  END IF;
+  -- Of a key that nobody holds, why its turn does not help whose it is: all keys are closed, or a transaction bars this one.
+  IF a.what IS NULL OR a.what = 'q' THEN
+    a.what := CASE WHEN moment < e.opens THEN 'r' WHEN NOT able THEN 'b' ELSE 'q' END;
   END IF;
   IF waits IS NOT NULL THEN
     a.free := greatest(waits, CASE WHEN h.holder IS NOT NULL THEN h.expires END);
   END IF;
   IF moment < e.opens THEN
-    a.free := greatest(a.free, e.opens);
+    a.free := CASE a.what WHEN 'r' THEN e.opens ELSE greatest(a.free, e.opens) END;
   END IF;
   a.free := greatest(a.free - moment, 0);
   IF NOT able AND moment >= e.opens THEN

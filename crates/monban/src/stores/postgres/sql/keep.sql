@@ -10,7 +10,7 @@ DECLARE
   e monban.epoch;
   a monban.answer;
   moment bigint := monban.now();
-  bound CONSTANT bigint := 60000000; -- as in `attempt`
+  bound CONSTANT bigint := monban.unlogged();
   done boolean[];
   i integer;
 BEGIN

@@ -3,6 +3,9 @@
 CREATE OR REPLACE FUNCTION monban.now() RETURNS bigint LANGUAGE sql VOLATILE AS
 $$ SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint $$;
 
+-- For how long a claim may hold without being logged: see `prepare`.
+CREATE OR REPLACE FUNCTION monban.unlogged() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 60000000::bigint $$;
+
 -- Tells a waiter something: `g` it was granted (with its fence and seat), `a` it is worth asking again, `l` it was freed by hand.
 -- Every process has a channel of its own, named by the first eight bytes of its claims.
 CREATE OR REPLACE FUNCTION monban.tell(what text, id bytea, more text) RETURNS void LANGUAGE sql VOLATILE AS

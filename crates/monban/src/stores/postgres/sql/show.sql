@@ -17,3 +17,8 @@ RETURNS TABLE (key bytea, id bytea, slots bigint, takes bigint, standing "char",
   FROM line AS l, clock WHERE l.key >= low AND (high IS NULL OR l.key < high)
   ORDER BY l.key, l.place
 $$;
+
+-- For how long nothing is granted, of any key, after a crash; also if nobody has asked for anything since.
+CREATE OR REPLACE FUNCTION monban.opens_in() RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT greatest(coalesce((SELECT opens FROM monban.epoch), (SELECT until FROM monban.reserve)) - monban.now(), 0)
+$$;

@@ -110,6 +110,7 @@ CREATE TABLE IF NOT EXISTS monban.linger (
 );
 
 -- One answer to one claim of a batch, told apart by its place `at` there. `what`: g granted, h held, q queued, l lingering,
+-- r nobody is granted anything before the epoch opens, b barred by a transaction that has checked a fence,
 -- c in use with the capacity in `fence`, m asked in another mode before, x the row is locked: ask again, e prepare first.
 DO $$ BEGIN
   CREATE TYPE monban.answer AS

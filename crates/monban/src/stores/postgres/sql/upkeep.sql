@@ -12,7 +12,7 @@ DECLARE
   e monban.epoch;
   moment bigint;
   margin CONSTANT bigint := 5000000;
-  need CONSTANT bigint := least(ttl, 60000000);
+  need CONSTANT bigint := least(ttl, monban.unlogged());
 BEGIN
   PERFORM set_config('synchronous_commit', 'on', true); -- whatever the database's setting: it is what the promise rests on
   PERFORM set_config('lock_timeout', '2s', true);
@@ -55,7 +55,8 @@ END $$;
 -- Removes what is left of keys that are not used any more; at most once a minute whoever asks, and so many at a time.
 --
 -- A head is removed when its fence is not above the `floor` that an earlier sweep, at least a minute before, has made
--- known: whoever finds the head missing has read that floor, or a higher one, and begins above it.
+-- known: whoever finds the head missing has read that floor, or a higher one, and begins above it. The floor follows the clock; after
+-- a crash, which puts it a day ahead, it follows the fences of those that are idle, or none of them would go for that day.
 CREATE OR REPLACE FUNCTION monban.sweep(most integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   e monban.epoch;
@@ -83,7 +84,8 @@ BEGIN
   -- Not while the next sweep follows at once: the floor that it goes by is to be known for a minute. And no further than the
   -- reserve reaches, wherever the clock has been.
   IF removed < most THEN
-    UPDATE monban.epoch SET floor = greatest(floor, least(moment, until) - idle), swept = moment;
+    UPDATE monban.epoch SET swept = moment, floor = greatest(floor, least(moment, until) - idle, CASE WHEN floor > moment THEN
+      (SELECT max(fence) FROM monban.head WHERE NOT crowd AND (holder IS NULL OR expires < moment - idle)) END);
   END IF;
   RETURN removed;
 END $$;

@@ -414,15 +414,22 @@ fn a_holder_on_a_silent_connection_loses_its_lease_before_another_gets_one() {
             let lease = silent.lock().await.unwrap();
             let fence = lease.fence().unwrap();
             let waiting = mutex(&server.url(), "k", ttl).await;
-            let next = tokio::spawn(async move { waiting.lock().within(SOON * 2).await });
+            let next = tokio::spawn(async move {
+                let next = waiting.lock().within(SOON * 2).await;
+                (next, Instant::now())
+            });
             proxy.plan(plan.clone());
             let lost = lease.lost().await;
+            let end = Instant::now();
             let expired = Loss::Expired;
             assert!(
                 matches!(&lost, Error::Lost { why, .. } if *why == expired),
                 "{lost}"
             );
-            let next = next.await.unwrap().unwrap();
+            let (next, got) = next.await.unwrap();
+            let next = next.unwrap();
+            assert!(end <= got, "granted {:?} before the holder knew", end - got);
+            eprintln!("the next had it {:?} after the holder knew", got - end);
             assert!(lease.check().is_err());
             assert!(next.fence().unwrap() > fence);
             proxy.plan(Plan::default());

@@ -158,6 +158,8 @@ async fn by_monban(locks: &Locks, key: &str, ttl: Duration, patience: Patience) 
                 monban::contract::Why::Queued => "queued",
                 monban::contract::Why::Lingering => "lingering",
                 monban::contract::Why::Foreign => "foreign",
+                monban::contract::Why::Recovering => "recovering",
+                monban::contract::Why::Barred => "barred",
             }),
         });
     };

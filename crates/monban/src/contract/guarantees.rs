@@ -104,7 +104,7 @@ impl Guarantees {
             "A released claim cannot keep its place."
         });
         all.push(if self.release_by_hand {
-            "A claim can be freed by hand."
+            "A claim can be freed by hand; its owner is told only afterwards."
         } else {
             "A claim cannot be freed by hand: end its process."
         });
@@ -135,7 +135,8 @@ impl Exclusion {
             }
             Self::SinglePrimary => {
                 "At most one valid lease of a key among all clients of one primary, while the server \
-                 neither loses memory (a restart without its data, a fail-over, eviction) nor steps its \
+                 neither loses memory (a restart without its data, a fail-over, eviction) nor has the \
+                 key deleted or overwritten by hand, nor steps its \
                  wall clock, and within a TTL the clocks of holder and server drift apart by less than 1 % of it \
                  plus 2 ms."
             }

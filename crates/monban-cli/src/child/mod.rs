@@ -31,6 +31,7 @@ mod wire;
 
 pub(crate) use end::end;
 pub(crate) use guardian::Guardian;
+pub(crate) use signals::ignored as ignored_signals;
 pub(crate) use supervise::run;
 pub(crate) use wire::LOCKS_MAX;
 

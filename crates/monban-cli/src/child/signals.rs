@@ -42,13 +42,16 @@ const DEAF_TO: [i32; 11] = [
 pub(crate) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     grouping: Grouping,
+    /// What is listened to only once the command was started.
+    later: Vec<i32>,
 }
 
 impl Signals {
-    /// Starts to listen.
+    /// Starts to listen to those signals that are not ignored; called before the command is started, so that none of them
+    /// ends monban alone while its command begins.
     ///
-    /// Called after the command was started, never before: a handler turns into the *default* disposition at `exec`, and
-    /// a signal that `nohup` or a shell had ignored would no longer be ignored in the command.
+    /// The others wait for [`listen_to_all`](Self::listen_to_all): a handler turns into the *default* disposition at
+    /// `exec`, and a signal that `nohup` or a shell had ignored would no longer be ignored in the command.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -59,9 +62,27 @@ impl Signals {
             Grouping::Shared => &SHARED_GROUP,
         };
         let heard = passed.iter().filter(|signal| !deaf_to.contains(signal));
-        let all = heard.chain(&[SIGCHLD]);
-        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, all)?;
-        Ok(Self { delivery, grouping })
+        let ignored = ignored();
+        let (mut later, now): (Vec<i32>, Vec<i32>) =
+            heard.partition(|signal| ignored.contains(signal));
+        later.push(SIGCHLD);
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, now)?;
+        Ok(Self {
+            delivery,
+            grouping,
+            later,
+        })
+    }
+
+    /// Listens to the rest, too: what was ignored, and news of children. Called after the command was started.
+    ///
+    /// # Errors
+    /// The system does not take a handler.
+    pub(crate) fn listen_to_all(&mut self) -> io::Result<()> {
+        let handle = self.delivery.handle();
+        std::mem::take(&mut self.later)
+            .into_iter()
+            .try_for_each(|signal| handle.add_signal(signal))
     }
 
     /// Returns the signals to pass on that arrived since the last call.
@@ -83,6 +104,17 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.delivery.get_read().as_fd()
     }
+}
+
+/// The signals that are ignored: `nohup` and shells set them so, and the command is to inherit that.
+pub(crate) fn ignored() -> Vec<i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let bits = bits.unwrap_or(0);
+    (1..64)
+        .filter(|signal| bits & (1 << (signal - 1)) != 0)
+        .collect()
 }
 
 /// Makes this process outlive every signal that can be outlived: a watchdog ends when its work is done.

@@ -64,6 +64,10 @@ pub(crate) fn run(
     if let Err(error) = guardian.tell(&state, job.locks) {
         return (Outcome::Failed(error), guardian);
     }
+    let signals = match Signals::listen(grouping, job.deaf_to) {
+        Ok(signals) => signals,
+        Err(error) => return (Outcome::Failed(error), guardian),
+    };
     let child = match start(job, grouping) {
         Ok(child) => child,
         Err(outcome) => return (outcome, guardian),
@@ -88,7 +92,7 @@ pub(crate) fn run(
         ending: None,
         status: None,
     };
-    let outcome = watch.until_the_end(grouping, lease);
+    let outcome = watch.until_the_end(signals, grouping, lease);
     watch.guardian.dismiss();
     (outcome, watch.guardian)
 }
@@ -115,14 +119,21 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn until_the_end(&mut self, grouping: Grouping, lease: Option<&Receiver>) -> Outcome {
-        let mut signals = match Signals::listen(grouping, self.job.deaf_to) {
-            Ok(signals) => signals,
-            Err(error) => return self.give_up(error),
-        };
+    fn until_the_end(
+        &mut self,
+        mut signals: Signals,
+        grouping: Grouping,
+        lease: Option<&Receiver>,
+    ) -> Outcome {
+        if let Err(error) = signals.listen_to_all() {
+            return self.give_up(error);
+        }
         self.tell();
-        if let Some(earlier) = job_signal(self.job) {
-            self.pass_on(earlier, grouping);
+        // While monban waited there was no command yet to pass a signal on to. What came since then is known twice.
+        let mut come = signals.take();
+        come.extend(job_signal(self.job).filter(|earlier| !come.contains(earlier)));
+        for signal in come {
+            self.pass_on(signal, grouping);
         }
         loop {
             // We were stopped, or late: the watchdog has begun the end by now, and no renewal that comes after it

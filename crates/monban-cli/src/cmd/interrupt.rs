@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use crate::child;
 use monban::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag::register_usize;
@@ -26,7 +27,7 @@ impl SignalWatch {
         let failed = |error| {
             Error::unavailable("chosen", "signals cannot be watched while waiting").because(error)
         };
-        let ignored = ignored_signals();
+        let ignored = child::ignored_signals();
         let watched = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
         let watched: Vec<i32> = watched
             .into_iter()
@@ -83,16 +84,4 @@ impl SignalWatch {
 
 fn lock(waiting: &Mutex<Option<Waker>>) -> MutexGuard<'_, Option<Waker>> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The signals that are ignored: `nohup` and shells set them so, and the command is to inherit that. A handler of ours
-/// would take it away, for at `exec` it turns into the default.
-fn ignored_signals() -> Vec<i32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
-    let bits = bits.unwrap_or(0);
-    (1..64)
-        .filter(|signal| bits & (1 << (signal - 1)) != 0)
-        .collect()
 }

@@ -1,8 +1,9 @@
 //! What becomes of the command when monban, or the lease, ends.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use monban_testkit::{service, slow};
 use rustix::process::Signal;
 
 use crate::support::{Place, is_alive, wait_until};
@@ -141,6 +142,33 @@ fn signals_reach_the_command_and_the_key_is_freed() {
         let holder = place.hold(&[], "k");
         holder.running.signal(signal);
         assert_eq!(holder.running.end().code, code);
+        assert_eq!(place.run(&["run", "k", "true"]).code, 0);
+    }
+}
+
+/// Monban is held up by a tracer where it starts the command, which signals it as soon as it runs itself.
+#[test]
+fn a_signal_while_the_command_begins_reaches_it() {
+    if slow::skipped() {
+        return;
+    }
+    let strace = service::program(slow::STRACE, slow::PROGRAMS).expect("it was there just now");
+    let place = Place::new();
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let script = format!("kill -{signal} $PPID; exec sleep 60");
+        let monban = place.monban(&["run", "k", "--", "sh", "-c", &script]);
+        let starts = "vfork,clone,clone3";
+        let held_up = Command::new(&strace)
+            .args(["-qq", "-o", "/dev/null", "-e", &format!("trace={starts}")])
+            .args(["-e", &format!("inject={starts}:delay_exit=300000")])
+            .arg(monban.get_program())
+            .args(monban.get_args())
+            .env("MONBAN_STORE", place.store())
+            .stdin(Stdio::null())
+            .output()
+            .expect("strace starts");
+        let said = String::from_utf8_lossy(&held_up.stderr);
+        assert_eq!(held_up.status.code(), Some(code), "{signal}: {said}");
         assert_eq!(place.run(&["run", "k", "true"]).code, 0);
     }
 }

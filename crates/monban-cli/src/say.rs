@@ -31,29 +31,38 @@ impl Voice {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
-    /// Says an error.
+    /// Says the error by which monban ends.
     pub(crate) fn error(self, error: &monban::Error) {
-        let mut message = error.to_string();
-        let first = std::error::Error::source(error);
-        let causes: Vec<String> = std::iter::successors(first, |cause| cause.source())
-            .map(ToString::to_string)
-            .collect();
-        // Where the innermost is said, those around it have nothing to add ("db error").
-        if causes.last().is_some_and(|inner| !is_said(&message, inner)) {
-            for cause in &causes {
-                if !is_said(&message, cause) {
-                    message.push_str(": ");
-                    message.push_str(cause);
-                }
-            }
-        }
-        let message = monban::data::printable(message);
         self.say(
             "error",
-            &message,
+            &told(error),
             json!({ "exit": crate::exit::code(error) }),
         );
     }
+
+    /// Says why something of ours stays in the store for a while; monban ends with `exit`, whatever that is due to.
+    pub(crate) fn unreleased(self, error: &monban::Error, exit: u8) {
+        self.say("unreleased", &told(error), json!({ "exit": exit }));
+    }
+}
+
+/// An error with its causes, in one line.
+fn told(error: &monban::Error) -> String {
+    let mut message = error.to_string();
+    let first = std::error::Error::source(error);
+    let causes: Vec<String> = std::iter::successors(first, |cause| cause.source())
+        .map(ToString::to_string)
+        .collect();
+    // Where the innermost is said, those around it have nothing to add ("db error").
+    if causes.last().is_some_and(|inner| !is_said(&message, inner)) {
+        for cause in &causes {
+            if !is_said(&message, cause) {
+                message.push_str(": ");
+                message.push_str(cause);
+            }
+        }
+    }
+    monban::data::printable(message)
 }
 
 /// Whether a message has what a cause says, if not what stands before its colons, as in `FATAL: no such role`.

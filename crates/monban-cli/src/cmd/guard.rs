@@ -48,7 +48,9 @@ fn guarded(store: Option<&str>, plan: &Plan) -> Result<ExitCode> {
     let opened = open(store, &plan.label())?;
     let end = rounds(&opened, plan, &times, guardian);
     // Whatever has happened: nothing of ours stays in the line.
-    close(&opened);
+    if !close(&opened) {
+        left_behind(&opened, plan, &end);
+    }
     match end? {
         End::Code(code) => Ok(ExitCode::from(code)),
         End::Command(outcome, guardian) => {
@@ -227,24 +229,37 @@ fn leave(opened: &Opened, plan: &Plan, outcome: &Outcome, held: Held) -> bool {
     });
     match left {
         Ok(()) => true,
-        Err(error @ Error::Lost { .. }) => {
-            if !matches!(outcome, Outcome::Lost) {
-                plan.voice().error(&error);
-            }
-            false
-        }
         Err(error) => {
-            // The command's own end counts; what could not be released ends with its TTL.
-            plan.voice().error(&error);
-            true
+            let kept = !matches!(error, Error::Lost { .. });
+            match outcome {
+                // It has been said, and that the key is free is the matter of others.
+                Outcome::Lost => {}
+                Outcome::Exited(_) | Outcome::Signalled(_) if !kept => plan.voice().error(&error),
+                // The command's own end counts; what could not be released ends with its TTL.
+                _ => plan.voice().unreleased(&error, outcome.code()),
+            }
+            kept
         }
     }
 }
 
-/// Waits, for a limited time, until the store has answered all releases.
-fn close(opened: &Opened) {
+/// Waits, for a limited time, until the store has answered all releases; says whether it did.
+fn close(opened: &Opened) -> bool {
     let locks = opened.locks.clone();
-    bounded(opened, async move { locks.close().await });
+    bounded(opened, async move { locks.close().await }).is_some()
+}
+
+/// Says that a place in the line, or what was granted by then, could not be given back.
+fn left_behind(opened: &Opened, plan: &Plan, end: &Result<End>) {
+    let exit = match end {
+        Ok(End::Command(..)) => return, // it was said when the key was to be released
+        Ok(End::Code(code)) => *code,
+        Ok(End::Signal(signal)) => 128 + u8::try_from(*signal).unwrap_or(0),
+        Err(error) => exit::code(error),
+    };
+    let what = "no answer to leaving the line; a place there, or the key if its turn comes, stays taken until its TTL has run out";
+    let error = Error::unavailable(opened.locks.guarantees().store, what).of_key(&plan.key);
+    plan.voice().unreleased(&error, exit);
 }
 
 /// Waits for a future, but not for ever where a store may be out of reach.

@@ -20,7 +20,8 @@ pub(super) fn apply(store: Option<&str>) -> ExitCode {
         if !is_postgres(&url) {
             return Err(Error::invalid(format!(
                 "a schema is for PostgreSQL, and the store that is chosen is {}; name one: --store postgres://USER@HOST/DATABASE",
-                open::without_password(&url)
+                // Whatever it may be, it has not been read as a URL: its password could stand anywhere.
+                monban::data::printable(scheme(&url))
             )));
         }
         PostgresStore::new(&url)?.apply_schema()?;
@@ -35,8 +36,16 @@ pub(super) fn apply(store: Option<&str>) -> ExitCode {
     }
 }
 
+fn scheme(url: &str) -> &str {
+    let end = |c: char| !c.is_ascii_alphanumeric() && !"+.-".contains(c);
+    match url.trim().split_once(':') {
+        Some((scheme, _)) if !scheme.contains(end) => scheme,
+        _ => "another",
+    }
+}
+
 fn is_postgres(url: &str) -> bool {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme.trim());
+    let scheme = scheme(url);
     ["postgres", "postgresql"]
         .iter()
         .any(|known| scheme.eq_ignore_ascii_case(known))

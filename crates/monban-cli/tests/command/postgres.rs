@@ -245,8 +245,21 @@ fn a_schema_for_another_store_is_refused_by_name() {
     let place = Place::new();
     let refused = place.run(&["schema", "--apply"]);
     assert_eq!((refused.code, refused.out.as_str()), (64, ""));
-    let says = "a schema is for PostgreSQL, and the store that is chosen is file:";
+    let says = "a schema is for PostgreSQL, and the store that is chosen is file;";
     assert!(refused.err.contains(says), "{}", refused.err);
+    // Nobody has read it as a URL: its password may stand anywhere.
+    for url in [
+        "redis:user:s3cret@h/0",
+        "etcd:/root:s3cret@h:2379",
+        "redis://u:s3/cret@h/0",
+        "s3cret@h:1",
+        "u s3cret:x",
+    ] {
+        let refused = place.run(&["schema", "--apply", "--store", url]);
+        assert_eq!(refused.code, 64, "{url}: {}", refused.err);
+        let said = refused.err.contains("s3") || refused.err.contains("cret");
+        assert!(!said, "{url}: {}", refused.err);
+    }
 }
 
 #[test]

@@ -373,6 +373,59 @@ fn a_silent_server_ends_the_command_before_its_lease() {
     assert!(took < Duration::from_secs(8), "{took:?}");
 }
 
+/// It was busy, seconds ago: nobody can say that it still is, and with `-E 0` that would be a run left out in silence.
+#[test]
+fn a_server_that_goes_away_during_a_wait_is_not_told_as_a_busy_key() {
+    for killed in [true, false] {
+        let Some(mut over) = Over::new() else { return };
+        let holder = over.start(&["run", "k", "--", "sleep", "60"]);
+        wait_until("it holds", || over.ask(&["EXISTS", "k"]) == "1");
+        let waiter = over.start(&["run", "-q", "-E", "0", "--wait", "3", "k", "true"]);
+        wait_until("it waits", || {
+            over.run(&["show", "k"]).out.contains("waiting")
+        });
+        if killed {
+            over.server.kill9().expect("it was there");
+        } else {
+            over.server.stop_signal().expect("it is there");
+        }
+        let waiter = waiter.end();
+        assert_eq!(waiter.code, 69, "{}", waiter.err);
+        if killed {
+            assert!(waiter.err.contains("refuse"), "{}", waiter.err);
+        }
+        assert!(waiter.err.contains("stays taken until"), "{}", waiter.err);
+        holder.signal(Signal::TERM);
+        holder.end();
+        if !killed {
+            over.server.cont().expect("it is there");
+        }
+    }
+}
+
+#[test]
+fn the_last_event_agrees_with_the_exit_code_when_the_key_cannot_be_released() {
+    let last = |err: &str| err.lines().last().unwrap_or_default().to_owned();
+    let Some(mut over) = Over::new() else { return };
+    let script = "while [ ! -e end ]; do sleep 0.02; done; exit 7";
+    let holder = over.start(&["run", "--json", "k", "--", "sh", "-c", script]);
+    let lost = over.start(&["run", "--json", "--ttl", "3", "l", "--", "sleep", "60"]);
+    wait_until("they hold", || over.ask(&["EXISTS", "k", "l"]) == "2");
+    over.server.stop_signal().expect("it is there");
+    std::fs::write(over.place.file("end"), "").expect("a file");
+    let holder = holder.end();
+    assert_eq!(holder.code, 7, "{}", holder.err);
+    let event = last(&holder.err);
+    assert!(event.contains(r#""event":"unreleased""#), "{event}");
+    assert!(event.contains(r#""exit":7"#), "{event}");
+    let lost = lost.end();
+    assert_eq!(lost.code, 76, "{}", lost.err);
+    let event = last(&lost.err);
+    assert!(event.contains(r#""event":"lost""#), "{event}");
+    assert!(event.contains(r#""exit":76"#), "{event}");
+    over.server.cont().expect("it is there");
+}
+
 /// Frees by hand what holds the key.
 fn free(over: &Over, key: &str) {
     let line = over.run(&["show", "--json", key]).out;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Guarantees;
-use crate::data::{Claim, Claimant, Entry, Fence, Keep, Key, Leave, Result};
+use crate::data::{Claim, Claimant, Entry, Error, Fence, Keep, Key, Leave, Result};
 
 /// A lock service: keeps, for every key, one line of live claims in the order they joined.
 ///
@@ -107,6 +107,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Rejected`.
     async fn recovers_in(&self) -> Result<Option<Duration>> {
         Ok(None)
+    }
+
+    /// What the store knows to be wrong with its connection at this moment, if anything: told to callers whose time is
+    /// over before an answer came. Answered at once, from what is known already; without it they are told only that no
+    /// answer came. A decorator hands it on.
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 
     /// Gives back what the store keeps between claims, as far as no claim hangs on it.

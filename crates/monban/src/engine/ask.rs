@@ -112,9 +112,11 @@ impl Engine {
         }
     }
 
-    /// The store does not answer for longer than the caller waits.
+    /// The store does not answer for longer than the caller waits; why, if it knows.
     pub(crate) fn silent(&self) -> crate::data::Error {
-        crate::data::Error::unavailable(self.store_name(), "no answer within the time given")
+        self.store.trouble().unwrap_or_else(|| {
+            crate::data::Error::unavailable(self.store_name(), "no answer within the time given")
+        })
     }
 
     /// A store that answers less than it was asked breaks the contract.

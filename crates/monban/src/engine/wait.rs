@@ -34,6 +34,8 @@ pub(super) struct Waiting {
     /// When the store last answered.
     answered: Tick,
     failures: Box<dyn Iterator<Item = Duration> + Send>,
+    /// What the store last failed with, if it did: then a wait whose time is over does not know that the key is busy.
+    failed: Option<Error>,
     /// The least pause before asking again at an expiry that the store has announced.
     floor: Duration,
     who: Option<Claimant>,
@@ -54,6 +56,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE_HERE: Duration = Duration::from_secs(60);
 /// How much later than the one ahead of it a claim asks when silence is to free the key: not all at once.
 const APART: Duration = Duration::from_millis(2);
+/// How long before the end of a wait a server is asked once more, at the most: what it said seconds ago is no reason to
+/// say that the key is busy now.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 const LEAST_FLOOR: Duration = Duration::from_millis(1);
 const GREATEST_FLOOR: Duration = Duration::from_millis(64);
 
@@ -83,6 +88,7 @@ pub(super) async fn wait(
             return finish(waiting, result, reply);
         }
         let patience = waiting.patience();
+        let sent = now;
         asked = tokio::select! {
             biased;
             asked = ask(&waiting.handle, &waiting.claim, &waiting.options, &mut waiting.gate) => {
@@ -91,6 +97,12 @@ pub(super) async fn wait(
             () = reply.closed() => return,
             error = engine.until_closed() => return finish(waiting, Err(error), reply),
             () = sleep_until(&engine.clock, patience) => {
+                let now = engine.clock.now();
+                if now.since(sent) < waiting.last_look() / 2 {
+                    // Asked a moment ago: that is no silence.
+                    let result = waiting.timed_out(now);
+                    return finish(waiting, result, reply);
+                }
                 Asked::Failed(engine.silent().of_key(&waiting.claim.key))
             }
         };
@@ -156,6 +168,7 @@ impl Waiting {
             answered: handle.engine.clock.now(),
             handle,
             failures: Box::new(std::iter::empty()),
+            failed: None,
             pauses: Box::new(backoff::exponential(ms(5), ms(1_000))),
             claim,
             options,
@@ -201,6 +214,7 @@ impl Waiting {
         self.who = busy.who.or(self.who.take());
         self.answered = now;
         self.failures = Box::new(std::iter::empty());
+        self.failed = None;
         if self.until.is_some_and(|until| now >= until) {
             return Step::Finish(self.timed_out(now));
         }
@@ -231,7 +245,20 @@ impl Waiting {
             let turn = APART.saturating_mul(u32::try_from(behind).unwrap_or(u32::MAX));
             pause = pause.min(free_in.max(self.floor).saturating_add(turn));
         }
-        self.pause(busy.changed, now.after(pause))
+        let mut at = now.after(pause);
+        let last = self.until.map(|until| until.before(self.last_look()));
+        if let Some(last) = last.filter(|last| now < *last) {
+            at = at.min(last);
+        }
+        self.pause(busy.changed, at)
+    }
+
+    /// How long before the end a store is asked for the last time; nothing where asking cannot fail.
+    fn last_look(&self) -> Duration {
+        match (self.handle.engine.reach, self.until) {
+            (Reach::Remote, Some(until)) => LAST_LOOK.min(until.since(self.started) / 2),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Until when a store that does not answer is asked.
@@ -245,6 +272,7 @@ impl Waiting {
         if over || !error.is_transient() {
             return Step::Finish(Err(error));
         }
+        self.failed = Some(error);
         let pause = self.failures.next().unwrap_or_else(|| {
             let ms = Duration::from_millis;
             let mut fresh = backoff::exponential(ms(20), ms(1_000).min(self.options.ttl / 6));
@@ -263,11 +291,11 @@ impl Waiting {
     }
 
     fn timed_out(&mut self, now: Tick) -> Result<Lease> {
-        Err(Error::TimedOut {
+        Err(self.failed.take().unwrap_or_else(|| Error::TimedOut {
             key: self.claim.key.clone(),
             waited: now.since(self.started),
             who: self.who.take().map(Box::new),
-        })
+        }))
     }
 }
 

@@ -134,6 +134,10 @@ impl Store for FaultyStore {
         self.request(Verb::Inspect, 0, work).await?
     }
 
+    fn trouble(&self) -> Option<Error> {
+        self.faults.store().trouble()
+    }
+
     async fn close(&self) {
         self.faults.store().close().await;
     }

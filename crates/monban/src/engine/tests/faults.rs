@@ -1,5 +1,7 @@
 //! Requests and replies that are lost on the way.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::data::{Error, Options};
 use crate::testing::{Fault, Verb};
@@ -88,6 +90,70 @@ fn a_store_that_stays_silent_ends_a_wait_without_limit_after_a_ttl() {
         Err(Error::Unavailable { .. })
     ));
     world.faults.clear();
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_limit_that_ends_amid_errors_is_not_told_as_a_busy_key() {
+    let world = World::new();
+    let holder = world.local.mutex("k").unwrap().lock().wait().unwrap();
+    let wait = spawn(world.remote.mutex("k").unwrap().lock().within(secs(12)));
+    eventually("it waits", || world.waits_in_line());
+    world
+        .faults
+        .inject_times(10_000, Verb::Attempt, Fault::RequestLost);
+    eventually("ended", || {
+        world.clock.advance(Duration::from_millis(100));
+        wait.is_finished()
+    });
+    let ended = wait.join().unwrap();
+    assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
+    world.faults.clear();
+    drop(holder);
+    world.assert_clean("nothing is left");
+}
+
+/// What it said four seconds ago is no reason to say that the key is busy.
+#[test]
+fn a_limit_that_ends_in_silence_is_not_told_as_a_busy_key() {
+    for limit in [secs(4), Duration::from_millis(400)] {
+        let world = World::new();
+        let holder = world.local.mutex("k").unwrap().lock().wait().unwrap();
+        let wait = spawn(world.remote.mutex("k").unwrap().lock().within(limit));
+        eventually("it waits", || world.waits_in_line());
+        world.faults.pause();
+        eventually("ended", || {
+            world.clock.advance(limit / 40);
+            wait.is_finished()
+        });
+        let ended = wait.join().unwrap();
+        assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
+        world.faults.resume();
+        drop(holder);
+        world.assert_clean("nothing is left");
+    }
+}
+
+#[test]
+fn a_limit_that_ends_a_moment_after_the_store_was_asked_is_no_silence() {
+    let world = World::new();
+    let holder = world.local.mutex("k").unwrap().lock().wait().unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let lock = world.remote.mutex("k").unwrap().lock().within(secs(4));
+    let wait = spawn(lock.observe(move |_| _ = count.fetch_add(1, Ordering::SeqCst)));
+    eventually("it waits", || told.load(Ordering::SeqCst) == 1);
+    world.clock.advance(secs(3));
+    eventually("asked once more", || told.load(Ordering::SeqCst) == 2);
+    world.clock.advance(Duration::from_millis(900));
+    world.faults.pause();
+    drop(holder); // wakes it
+    eventually("asked", || world.faults.requests(Verb::Attempt) == 3);
+    world.clock.advance(Duration::from_millis(100));
+    eventually("ended", || wait.is_finished());
+    let ended = wait.join().unwrap();
+    assert!(matches!(ended, Err(Error::TimedOut { .. })), "{ended:?}");
+    world.faults.resume();
     world.assert_clean("nothing is left");
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{Locks, block_on};
 use crate::contract::Store;
+use crate::data::Standing;
 use crate::rule::Clock;
 use crate::stores::memory::MemoryStore;
 use crate::testing::{Faults, FaultyStore};
@@ -60,6 +61,15 @@ impl World {
             }
             holds()
         });
+    }
+
+    /// Whether somebody waits in line, and was told so.
+    fn waits_in_line(&self) -> bool {
+        let entries = block_on(self.local.inspect("")).unwrap();
+        entries
+            .iter()
+            .any(|entry| matches!(entry.standing, Standing::Waiting { .. }))
+            && self.faults.outstanding() == 0
     }
 
     /// Nothing is left in store, gate and schedule.

@@ -79,6 +79,15 @@ impl Hub {
         schema::make(&link, self.address.timeout).await
     }
 
+    /// What is wrong with the connection at this moment, if anything.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            State::Up(link) if !link.is_closed() => None,
+            State::Up(link) => Some(faults::lost(&link.name)),
+            State::Down(error) => Some(error.clone()),
+        }
+    }
+
     /// The connection; waits a moment for a new one if it was lost.
     pub(super) async fn link(&self) -> Result<Arc<Link>> {
         if let State::Up(link) = &*self.state.borrow()

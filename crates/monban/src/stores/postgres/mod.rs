@@ -63,7 +63,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Keep, Leave, Result};
+use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -185,6 +185,10 @@ impl Store for PostgresStore {
 
     async fn recovers_in(&self) -> Result<Option<Duration>> {
         show::recovers_in(&self.hub).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.hub.trouble()
     }
 
     async fn close(&self) {}

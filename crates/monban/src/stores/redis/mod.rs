@@ -75,7 +75,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Keep, Key, Leave, Result};
+use crate::data::{Claim, Entry, Error, Keep, Key, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -161,6 +161,10 @@ impl Store for RedisStore {
 
     async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
         show::inspect_key(&self.hub, key).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.hub.trouble()
     }
 
     async fn close(&self) {}

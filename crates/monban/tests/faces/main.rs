@@ -1,4 +1,4 @@
-//! Every face over every store, in real time: memory, files, a real Redis and a real PostgreSQL.
+//! Every face over every store, in real time: memory, files, a real Redis, a real PostgreSQL and a real etcd.
 
 // Also outside of functions marked as tests.
 #![allow(clippy::unwrap_used)]
@@ -35,6 +35,9 @@ macro_rules! over_every_store {
         // Over files only a process can hold, and in memory none but this one.
         over! { file, false; $($face)* a_killed_process_is_followed_by_every_face a_killed_waiter_is_passed_over_by_every_face }
         over! { memory, false; $($face)* a_killed_holder_is_outlived_by_every_face }
+        #[cfg(feature = "etcd")]
+        over! { etcd, monban_testkit::service::skipped("etcd"); $($face)* a_killed_holder_is_outlived_by_every_face
+            a_killed_process_is_followed_by_every_face a_killed_waiter_is_passed_over_by_every_face }
         #[cfg(feature = "postgres")]
         over! { postgres, monban_testkit::service::skipped("postgres"); $($face)* a_killed_holder_is_outlived_by_every_face
             a_killed_process_is_followed_by_every_face a_killed_waiter_is_passed_over_by_every_face }

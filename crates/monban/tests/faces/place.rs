@@ -1,4 +1,4 @@
-//! What the faces are tested over: memory, files, and one Redis and one PostgreSQL server for all tests.
+//! What the faces are tested over: memory, files, and one server of Redis, of PostgreSQL and of etcd for all tests.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -147,6 +147,45 @@ mod over_postgres {
             one: connect(),
             two: connect(),
             store: Some(Box::new(PostgresStore::new(&url).unwrap())),
+            url: Some(url),
+            _keeper: Box::new(()),
+        }
+    }
+}
+
+#[cfg(feature = "etcd")]
+pub(crate) use over_etcd::etcd;
+
+#[cfg(feature = "etcd")]
+mod over_etcd {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use monban::stores::etcd::EtcdStore;
+    use monban_testkit::{EtcdOptions, EtcdServer};
+
+    use super::*;
+
+    /// One for all tests. It outlives them, and its guardian ends it with this process.
+    fn server() -> &'static EtcdServer {
+        static SERVER: OnceLock<EtcdServer> = OnceLock::new();
+        SERVER.get_or_init(|| {
+            // The shortest lease is as long as an election: TTLs of a second are to be ones.
+            let options = EtcdOptions::new().election(500 * MS);
+            EtcdServer::start(options).unwrap()
+        })
+    }
+
+    /// A prefix of its own.
+    pub(crate) fn etcd() -> Place {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let prefix = NEXT.fetch_add(1, Ordering::Relaxed);
+        let url = format!("{}/p{prefix}", server().url());
+        let connect = || block_on(Locks::connect(&url)).unwrap();
+        Place {
+            one: connect(),
+            two: connect(),
+            store: Some(Box::new(EtcdStore::new(&url).unwrap())),
             url: Some(url),
             _keeper: Box::new(()),
         }

@@ -60,6 +60,28 @@ impl Place {
         );
     }
 
+    /// Who had the key and left it, in their order: `true` for monban. As etcd itself tells it, they left in the order in which
+    /// they had come.
+    fn turns(&self, key: &str, many: usize) -> Vec<bool> {
+        let prefix = format!("{key}/");
+        let history = self.etcdctl(&["watch", "--prefix", &prefix, "--rev=1"]);
+        let mut history = Running::start({ history }.stdin(Stdio::piped()));
+        let out = BufReader::new(history.0.stdout.take().unwrap());
+        let mut lines = out.lines().map(Result::unwrap);
+        let (mut came, mut left) = (Vec::new(), Vec::new());
+        while left.len() < many {
+            match lines.next().unwrap().as_str() {
+                "PUT" => came.push((lines.next().unwrap(), lines.next().unwrap())),
+                "DELETE" => left.push(lines.next().unwrap()),
+                _ => {}
+            }
+        }
+        let names: Vec<&String> = came.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, left.iter().collect::<Vec<_>>());
+        let ours = came.iter().map(|(_, value)| value.starts_with("mb1:"));
+        ours.collect()
+    }
+
     fn etcdctl(&self, words: &[&str]) -> Command {
         let mut command = self.server.etcdctl().unwrap();
         command.args(words).stdin(Stdio::null());
@@ -160,6 +182,7 @@ fn two_hundred_increments_by_both_are_all_counted() {
         changes > 20,
         "they did not take turns: only {changes} changes of hands"
     );
+    place.turns("k", 200);
     place.are_in_line("k", 0);
 }
 
@@ -254,13 +277,26 @@ fn two_hundred_increments_by_etcdctl_lock_and_monban_are_all_counted() {
         .unwrap();
     let file = counter.display().to_string();
     let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
-    for _ in 0..50 {
-        let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
-        let status = place.etcdctl(&words).status().unwrap();
-        assert!(status.success());
-    }
+    let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
+    // So many at a time that they keep up with monban, and wait for each other too.
+    std::thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| {
+                for _ in 0..10 {
+                    assert!(place.etcdctl(&words).status().unwrap().success());
+                }
+            });
+        }
+    });
     assert!(monban.hear().unwrap().starts_with("done "));
     let text = fs::read_to_string(&counter).unwrap();
     assert_eq!(text.split(' ').next(), Some("200"), "increments were lost");
+    let turns = place.turns("k", 200);
+    let changes = turns.windows(2).filter(|two| two[0] != two[1]).count();
+    eprintln!("{changes} changes of hands");
+    assert!(
+        changes > 20,
+        "they did not take turns: only {changes} changes of hands"
+    );
     place.are_in_line("k", 0);
 }

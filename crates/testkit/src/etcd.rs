@@ -254,6 +254,21 @@ impl EtcdServer {
         Err(last)
     }
 
+    /// The version of a member's program, as it says: major, minor, patch.
+    ///
+    /// # Errors
+    /// It does not answer, or says no version.
+    pub fn version(&self, member: usize) -> io::Result<[u32; 3]> {
+        let said = self.ctl(member, &["endpoint", "status", "--write-out=fields"])?;
+        let head = "\"Version\" : ";
+        let line = said.lines().find_map(|line| line.strip_prefix(head));
+        let numbers = line.unwrap_or_default().trim_matches('"').split(['.', '-']);
+        let numbers = numbers.take(3).map(str::parse);
+        let numbers: Result<Vec<u32>, _> = numbers.collect();
+        let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
+        numbers.ok_or_else(|| io::Error::other(format!("a version that is none: {line:?}")))
+    }
+
     /// Adds a member that learns, and has no voice yet; returns its number when it answers.
     ///
     /// # Errors

@@ -47,6 +47,13 @@ impl Client {
         store.open().await.unwrap();
         Self::new(store, (TTL, SOON, SOON * 2))
     }
+
+    /// As [`at`](Self::at), one that waits for as long as it takes.
+    pub(crate) async fn patient(url: &str) -> Self {
+        let store = EtcdStore::new(url).unwrap();
+        store.open().await.unwrap();
+        Self::new(store, (TTL, SOON, SOON * 20))
+    }
 }
 
 pub(crate) async fn refused(url: &str) -> Error {

@@ -19,3 +19,4 @@ mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod slow;
+mod storm;

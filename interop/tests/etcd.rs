@@ -273,16 +273,16 @@ fn two_hundred_increments_by_etcdctl_lock_and_monban_are_all_counted() {
     fs::write(&counter, "0 nobody").unwrap();
     let mut monban = place.start(&place.monban);
     monban
-        .say(&format!("count k {TTL} 150 {} 5", counter.display()))
+        .say(&format!("count k {TTL} 150 {} 20", counter.display()))
         .unwrap();
     let file = counter.display().to_string();
     let script = r#"read -r n who < "$1"; sleep 0.001; echo "$((n + 1)) etcdctl" > "$1""#;
     let words = ["lock", "--", "k", "sh", "-c", script, "sh", &file];
     // So many at a time that they keep up with monban, and wait for each other too.
     std::thread::scope(|scope| {
-        for _ in 0..5 {
+        for _ in 0..2 {
             scope.spawn(|| {
-                for _ in 0..10 {
+                for _ in 0..25 {
                     assert!(place.etcdctl(&words).status().unwrap().success());
                 }
             });

@@ -6,6 +6,7 @@
 //! directory. Both stand in process groups of their own, so that Ctrl-C on a terminal reaches the
 //! runner alone and the servers are stopped in one way only.
 
+use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -20,6 +21,9 @@ use rustix::process::{Pid, Signal, kill_process};
 const GUARDIAN: &str = r#"read -r _ && exit 0
 kill -KILL "$1" $(cat "/proc/$1/task/$1/children") 2>/dev/null
 [ -z "$2" ] || { sleep 0.2; rm -rf -- "$2"; }"#;
+
+/// How long a process may take until it stands still: one whose thread waits for a disk does not before that.
+const STOPS: Duration = Duration::from_secs(20);
 
 /// A running process, killed and reaped when dropped.
 #[derive(Debug)]
@@ -69,7 +73,8 @@ impl Process {
         Ok(self.ended.is_none())
     }
 
-    /// Sends `signal`; a process that has ended is left alone, since its id may be another's by now.
+    /// Sends `signal`; a process that has ended is left alone, since its id may be another's by now. Of SIGSTOP it returns
+    /// when the process stands still: one of several threads may run on for a moment.
     ///
     /// # Errors
     /// The process has ended, or the system refused.
@@ -80,7 +85,23 @@ impl Process {
                 "the process has ended",
             ));
         }
-        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+        kill_process(Pid::from_child(&self.child), signal)?;
+        if signal == Signal::STOP {
+            wait_until("the process to stand still", STOPS, || self.stands_still())?;
+        }
+        Ok(())
+    }
+
+    fn stands_still(&self) -> io::Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // One that has ended meanwhile does nothing either.
+            let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            if !state.is_none_or(|state| state.starts_with(['T', 't', 'Z', 'X'])) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Kills the process as `kill -9` does and waits for its end.

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) drop_replies: bool,
     /// After so many bytes of replies both sides are cut.
     pub(crate) cut_after: Option<usize>,
+    /// After that nothing is done to what passes any more.
+    pub(crate) once: bool,
     /// After so many bytes of replies the client hears no more, and nothing is closed towards the server.
     pub(crate) half_close_after: Option<usize>,
 }
@@ -131,6 +133,9 @@ fn replies(
         if part < read && now.half_close_after.is_some() {
             let _ = client.shutdown(Shutdown::Write);
             continue;
+        }
+        if part < read && now.once {
+            *plan.lock().unwrap() = Plan::default();
         }
         if part < read || failed {
             let _ = client.shutdown(Shutdown::Both);

@@ -10,6 +10,7 @@ mod caller;
 mod client;
 mod cluster;
 mod counting;
+mod cuts;
 mod faults;
 mod giving;
 mod line;

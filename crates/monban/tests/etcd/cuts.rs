@@ -10,7 +10,7 @@ use crate::client::{Client, SOON, TTL, nothing_is_left, pause, run, server};
 use crate::proxy::{Plan, Proxy};
 
 /// Each life is cut once, so many bytes later than the one before: each costs some connections.
-const STEP: usize = 3;
+const STEP: usize = 7;
 
 /// Replies are cut after so many bytes, on whichever connection, once.
 struct Cut {

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod counting;
 mod cuts;
+mod deaths;
 mod faults;
 mod giving;
 mod line;
@@ -20,4 +21,3 @@ mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod slow;
-mod storm;

@@ -1,4 +1,4 @@
-//! Leaders that are killed, one after the other.
+//! Leaders that are killed, one after the other. (Tests begin in the order of names: a long one does well to begin early.)
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -137,7 +137,8 @@ What the figures say, the targets that are missed above all:
   it monban's has two ways between threads, and one read: whether the waiter's own claim is still there. The peer's server needs no
   network for that, and up to version 3.4 does not look at all: it tells a waiter whose lease has ended that it holds. So the read
   stays; it is one range, as far as the member has it, at the revision of the watch or later. To tell the server of a watch that
-  has fired only after that read was tried too, and gained nothing.
+  has fired only after that read was tried too, and gained nothing. What the read costs: without it, which is unsound and was only
+  measured, a hand-over took 0.95 ms (0.86 to 1.12) in turns with 1.46 ms (1.29 to 1.69), the medians of 12 rounds each.
 ";
 
 struct Report {

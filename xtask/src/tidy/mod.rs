@@ -1,10 +1,11 @@
 //! `cargo xtask tidy`: what the compiler does not hold.
 //!
-//! Each rule is a module with a function over one file, and shows in its tests what it refuses.
+//! Each rule is a module with a function over one file (or over what cargo knows of the workspace), and shows in its tests what it refuses.
 //! Test code (items under `#[cfg(test)]` or `#[test]`, files in a `tests` folder) may name any
 //! layer and read any clock; the rules on words hold there too.
 
 mod clock;
+mod features;
 mod headers;
 mod layers;
 mod length;
@@ -37,7 +38,11 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         return Err("tidy takes no arguments".into());
     }
     let sources = read_all()?;
-    let findings = check(&sources)?;
+    let mut findings = check(&sources)?;
+    findings.extend(features::check(
+        &sources,
+        &shell::metadata(&["--no-deps"])?,
+    )?);
     if findings.is_empty() {
         eprintln!("{} files tidy", sources.len());
         return Ok(());

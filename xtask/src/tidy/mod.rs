@@ -9,6 +9,7 @@ mod features;
 mod headers;
 mod layers;
 mod length;
+mod publish;
 mod source;
 mod words;
 
@@ -39,10 +40,9 @@ pub(crate) fn run(words: &[String]) -> Outcome {
     }
     let sources = read_all()?;
     let mut findings = check(&sources)?;
-    findings.extend(features::check(
-        &sources,
-        &shell::metadata(&["--no-deps"])?,
-    )?);
+    let metadata = shell::metadata(&["--no-deps"])?;
+    findings.extend(features::check(&sources, &metadata)?);
+    findings.extend(publish::check(&metadata));
     if findings.is_empty() {
         eprintln!("{} files tidy", sources.len());
         return Ok(());

@@ -9,6 +9,7 @@ mod features;
 mod headers;
 mod layers;
 mod length;
+mod named;
 mod publish;
 mod source;
 mod words;
@@ -53,6 +54,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
 
 fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let mut findings = layers::check(sources)?;
+    findings.extend(named::check(sources));
     for source in sources {
         findings.extend(clock::check(source)?);
         findings.extend(words::check(source)?);

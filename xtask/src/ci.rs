@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::shell::{self, Outcome};
-use crate::{guarantees, licences, mutants, services, test, tidy};
+use crate::{builds, guarantees, licences, mutants, services, test, tidy};
 
 /// One check; all of them run, so that one push shows all that is wrong.
 struct Check {
@@ -22,6 +22,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "clippy",
         run: clippy,
+    },
+    Check {
+        name: "builds",
+        run: builds::check,
     },
     Check {
         name: "docs",
@@ -57,13 +61,10 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// Runs every check and names those that failed.
+/// Runs every check, or the named ones, and names those that failed.
 pub(crate) fn run(words: &[String]) -> Outcome {
-    if !words.is_empty() {
-        return Err("ci takes no arguments".into());
-    }
     let mut failed = Vec::new();
-    for check in CHECKS {
+    for check in chosen(words)? {
         eprintln!("\n== {}", check.name);
         let start = Instant::now();
         if let Err(error) = (check.run)() {
@@ -77,6 +78,17 @@ pub(crate) fn run(words: &[String]) -> Outcome {
     } else {
         Err(format!("failed: {}", failed.join(", ")).into())
     }
+}
+
+fn chosen(words: &[String]) -> Outcome<Vec<&'static Check>> {
+    if words.is_empty() {
+        return Ok(CHECKS.iter().collect());
+    }
+    let named = |word: &String| {
+        let found = CHECKS.iter().find(|check| check.name == word);
+        found.ok_or_else(|| format!("no check is called {word}").into())
+    };
+    words.iter().map(named).collect()
 }
 
 fn clippy() -> Outcome {
@@ -180,6 +192,15 @@ mod tests {
             {"kind": ["example"], "name": "two"},
         ]}]});
         assert_eq!(names_of_examples(&metadata), [("p", "one"), ("p", "two")]);
+    }
+
+    #[test]
+    fn all_checks_run_unless_some_are_named() {
+        assert_eq!(chosen(&[]).unwrap().len(), CHECKS.len());
+        let two = chosen(&["tidy".into(), "builds".into()]).unwrap();
+        let names: Vec<_> = two.iter().map(|check| check.name).collect();
+        assert_eq!(names, ["tidy", "builds"]);
+        assert!(chosen(&["tidy".into(), "everything".into()]).is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! table in its own file. Nothing here is published.
 
 mod bench;
+mod builds;
 mod ci;
 mod guarantees;
 mod interop;
@@ -35,12 +36,12 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "ci",
-        usage: "every check, then every test: what .ci/run runs",
+        usage: "[CHECK...]   every check, then every test: what .ci/run runs",
         run: ci::run,
     },
     Task {
         name: "tidy",
-        usage: "layers, clocks, words, headers and lengths of the sources",
+        usage: "layers, clocks, words, headers, lengths and features of the sources",
         run: tidy::run,
     },
     Task {

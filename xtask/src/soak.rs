@@ -77,10 +77,8 @@ fn torture(store: &Store, asked: &Asked<'_>) -> Outcome {
         "--release",
         "--quiet",
         "--package",
-        "monban-cli",
-        "--all-features",
+        "monban-torture",
         "--",
-        "torture",
     ]);
     let out = shell::root().join("target/torture").join(store.name);
     std::fs::create_dir_all(&out)?;

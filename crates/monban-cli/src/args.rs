@@ -81,9 +81,6 @@ pub(crate) enum Verb {
         #[arg(long)]
         apply: bool,
     },
-    /// Torture a store: real processes, injected faults, and a verdict on every invariant
-    #[cfg(feature = "torture")]
-    Torture(Box<monban_torture::Args>),
     /// Print shell completions
     Completions {
         /// For which shell

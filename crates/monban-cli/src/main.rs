@@ -14,10 +14,6 @@ fn main() -> ExitCode {
     if child::watchdog::requested() {
         return child::watchdog::main();
     }
-    #[cfg(feature = "torture")]
-    if let Some(part) = monban_torture::requested() {
-        return part();
-    }
     end_all_on_panic();
     let args = match args::Args::read(std::env::args_os()) {
         Ok(args) => args,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contract::Guarantees;
+use crate::contract::{Guarantees, Store};
 use crate::data::{Error, Result};
 use crate::engine::{Locks, LocksBuilder};
 use crate::rule::Clock;
@@ -64,54 +64,64 @@ impl LocksBuilder {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
-            "etcd" | "etcds" => etcd(self, url).await,
-            "postgres" | "postgresql" => postgres(self, url).await,
-            "redis" | "rediss" => redis(self, url).await,
-            _ => Err(unknown(Some(scheme))),
+            _ => {
+                let server = Server::of(scheme).ok_or_else(|| unknown(Some(scheme)))?;
+                self.open(server.store(url)?).await
+            }
         }
     }
 }
 
-#[cfg(feature = "etcd")]
-async fn etcd(builder: LocksBuilder, url: &str) -> Result<Locks> {
-    let store = crate::stores::etcd::EtcdStore::new(url)?;
-    builder.open(Arc::new(store)).await
+/// A kind of server, which a build may leave out. Its feature is called as its store is, in the library and in the
+/// command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Etcd,
+    Postgres,
+    Redis,
 }
 
-#[cfg(not(feature = "etcd"))]
-async fn etcd(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
-    Err(left_out("etcd"))
-}
+impl Server {
+    /// The one that a URL of this scheme names; with TLS or without is the same to a build.
+    fn of(scheme: &str) -> Option<Self> {
+        match scheme {
+            "etcd" | "etcds" => Some(Self::Etcd),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "redis" | "rediss" => Some(Self::Redis),
+            _ => None,
+        }
+    }
 
-#[cfg(feature = "postgres")]
-async fn postgres(builder: LocksBuilder, url: &str) -> Result<Locks> {
-    let store = crate::stores::postgres::PostgresStore::new(url)?;
-    builder.open(Arc::new(store)).await
-}
+    fn store(self, url: &str) -> Result<Arc<dyn Store>> {
+        let _ = url; // a build without any server has no use for it
+        match self {
+            #[cfg(feature = "etcd")]
+            Self::Etcd => Ok(Arc::new(crate::stores::etcd::EtcdStore::new(url)?)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres => Ok(Arc::new(crate::stores::postgres::PostgresStore::new(url)?)),
+            #[cfg(feature = "redis")]
+            Self::Redis => Ok(Arc::new(crate::stores::redis::RedisStore::new(url)?)),
+            #[allow(unreachable_patterns)] // in a build with all of them
+            left_out => Err(left_out.is_left_out()),
+        }
+    }
 
-#[cfg(not(feature = "postgres"))]
-async fn postgres(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
-    Err(left_out("postgres"))
-}
-
-#[cfg(feature = "redis")]
-async fn redis(builder: LocksBuilder, url: &str) -> Result<Locks> {
-    let store = crate::stores::redis::RedisStore::new(url)?;
-    builder.open(Arc::new(store)).await
-}
-
-#[cfg(not(feature = "redis"))]
-async fn redis(_builder: LocksBuilder, _url: &str) -> Result<Locks> {
-    Err(left_out("redis"))
-}
-
-/// Names the feature that would have it.
-#[cfg(not(all(feature = "etcd", feature = "postgres", feature = "redis")))]
-fn left_out(feature: &str) -> Error {
-    Error::unsupported(
-        "chosen",
-        format!("this build leaves it out; build with feature `{feature}`"),
-    )
+    /// Names the store, the feature that would bring it, and how to get it.
+    fn is_left_out(self) -> Error {
+        let store = match self {
+            Self::Etcd => "etcd",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+        };
+        Error::unsupported(
+            store,
+            format!(
+                "this build leaves it out; build with feature `{store}`: \
+                 `cargo install --locked --path crates/monban-cli --features {store}` for the command, \
+                 `cargo add monban --features {store}` for a program"
+            ),
+        )
+    }
 }
 
 /// What the stores of this build promise, without asking any of them.
@@ -143,8 +153,60 @@ fn unknown(scheme: Option<&str>) -> Error {
     }
 }
 
-#[cfg(all(test, feature = "redis"))]
+#[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// Also where the build has it: a URL is not used otherwise than to find the store.
+    #[test]
+    fn a_store_that_is_left_out_is_named_with_its_feature_and_how_to_get_it() {
+        let known = [
+            ("etcd", "etcd"),
+            ("etcds", "etcd"),
+            ("postgres", "postgres"),
+            ("postgresql", "postgres"),
+            ("redis", "redis"),
+            ("rediss", "redis"),
+        ];
+        for (scheme, feature) in known {
+            let error = Server::of(scheme).expect(scheme).is_left_out();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "the {feature} store cannot do this: this build leaves it out; build with feature `{feature}`: \
+                     `cargo install --locked --path crates/monban-cli --features {feature}` for the command, \
+                     `cargo add monban --features {feature}` for a program"
+                )
+            );
+        }
+        for other in ["etcdx", "", "ETCD", "file", "memory", "http"] {
+            assert_eq!(Server::of(other), None, "{other}");
+        }
+    }
+
+    /// Each URL leads to its own store, or to the words that it is left out; whichever this build does.
+    #[test]
+    fn every_scheme_leads_to_its_own_store() {
+        let rest = "://me@127.0.0.1:1";
+        for (scheme, name, is_built) in [
+            ("etcd", "Etcd", cfg!(feature = "etcd")),
+            ("postgres", "Postgres", cfg!(feature = "postgres")),
+            ("redis", "Redis", cfg!(feature = "redis")),
+        ] {
+            let server = Server::of(scheme).expect(scheme);
+            assert_eq!(format!("{server:?}"), name);
+            let left_out = matches!(
+                server.store(&format!("{scheme}{rest}")),
+                Err(Error::Unsupported { .. })
+            );
+            assert_eq!(left_out, !is_built, "{scheme}");
+        }
+    }
+}
+
+#[cfg(all(test, feature = "redis"))]
+mod fuzzed {
     use super::*;
     use crate::dice::fuzz;
     use crate::stores::redis::RedisStore;

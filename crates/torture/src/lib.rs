@@ -1,7 +1,7 @@
 //! The torture test of monban: real processes take and release keys through the public API, faults are injected by a
 //! seeded plan, everything that happens goes to one history, and pure checkers look for what must not be.
 //!
-//! `monban torture --store URL` (feature `torture` of the command) runs it. What is checked, and how, stands in
+//! `cargo run --release -p monban-torture -- --store URL` runs it. What is checked, and how, stands in
 //! [`checkers`]; that the checkers can fail is shown by hand-written histories and by [`naive`] locks.
 
 pub mod checkers;

@@ -1,4 +1,4 @@
-//! The torture test as a program of its own; `monban torture` is the same.
+//! The torture test as a program: not a verb of the command, which is published without what only tests need.
 
 use std::process::ExitCode;
 

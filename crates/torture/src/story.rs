@@ -25,6 +25,8 @@ pub struct Hold {
     pub granted: Option<u64>,
     /// Until when its guard said, last, that it is valid; `None`: as long as its process lives.
     pub until: Option<u64>,
+    /// Until when it said so at first, when it was granted.
+    pub until_at_first: Option<u64>,
     /// The fencing token.
     pub fence: Option<i64>,
     /// The seat.
@@ -118,6 +120,17 @@ impl Hold {
     #[must_use]
     pub fn heard_too_late(&self) -> bool {
         self.granted > self.evicted && self.evicted.is_some()
+    }
+
+    /// Whether the store granted it after it had been freed by hand, as a claim that had joined the line anew: it is valid
+    /// for longer than a grant can be that was there before.
+    #[must_use]
+    pub fn came_back(&self, ttl: u64) -> bool {
+        self.heard_too_late()
+            && self
+                .evicted
+                .zip(self.until_at_first)
+                .is_some_and(|(freed, until)| until > freed + ttl)
     }
 
     /// Until when it was asked for, or held: what another may have been kept back by.
@@ -240,6 +253,7 @@ impl Story {
                 claims.insert(claim.clone(), at);
                 hold.granted = Some(event.t);
                 (hold.fence, hold.seat, hold.until) = (*fence, *seat, *until);
+                hold.until_at_first = *until;
             }
             What::Refused { .. } => (hold.given_up, hold.refused) = (Some(event.t), true),
             What::Unknown { .. } => hold.given_up = Some(event.t),
@@ -356,6 +370,7 @@ fn asked(event: &Event, id: &str, key: &str, (mode, waits): (Mode, bool)) -> Hol
         queued: None,
         granted: None,
         until: None,
+        until_at_first: None,
         fence: None,
         seat: None,
         lost: None,

@@ -1,13 +1,16 @@
 //! `cargo xtask tidy`: what the compiler does not hold.
 //!
-//! Each rule is a module with a function over one file, and shows in its tests what it refuses.
+//! Each rule is a module with a function over one file (or over what cargo knows of the workspace), and shows in its tests what it refuses.
 //! Test code (items under `#[cfg(test)]` or `#[test]`, files in a `tests` folder) may name any
 //! layer and read any clock; the rules on words hold there too.
 
 mod clock;
+mod features;
 mod headers;
 mod layers;
 mod length;
+mod named;
+mod publish;
 mod source;
 mod words;
 
@@ -37,7 +40,10 @@ pub(crate) fn run(words: &[String]) -> Outcome {
         return Err("tidy takes no arguments".into());
     }
     let sources = read_all()?;
-    let findings = check(&sources)?;
+    let mut findings = check(&sources)?;
+    let metadata = shell::metadata(&["--no-deps"])?;
+    findings.extend(features::check(&sources, &metadata)?);
+    findings.extend(publish::check(&metadata));
     if findings.is_empty() {
         eprintln!("{} files tidy", sources.len());
         return Ok(());
@@ -48,6 +54,7 @@ pub(crate) fn run(words: &[String]) -> Outcome {
 
 fn check(sources: &[Source]) -> Outcome<Vec<Finding>> {
     let mut findings = layers::check(sources)?;
+    findings.extend(named::check(sources));
     for source in sources {
         findings.extend(clock::check(source)?);
         findings.extend(words::check(source)?);

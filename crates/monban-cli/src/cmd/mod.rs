@@ -46,8 +46,6 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Verb::Schema { apply: false } => schema::show(),
         #[cfg(feature = "postgres")]
         Verb::Schema { apply: true } => schema::apply(store),
-        #[cfg(feature = "torture")]
-        Verb::Torture(how) => monban_torture::main(store, &how),
         Verb::Completions { shell } => completions(shell),
     }
 }

@@ -151,7 +151,8 @@ fn nothing_is_left_of_a_run_but_what_is_to_linger() {
     let holder = over.start(&["run", "report", "--", "sleep", "60"]);
     wait_until("it holds", || over.run(&["ls"]).out.contains("held"));
     assert_eq!(over.run(&["run", "report", "true"]).code, 75);
-    let late = over.run(&["run", "--wait", "200ms", "report", "true"]);
+    // Three seconds, since a server that has not answered once by then is out of reach: another end (69).
+    let late = over.run(&["run", "--wait", "3s", "report", "true"]);
     assert_eq!((late.code, leases()), (75, 1));
     holder.signal(Signal::TERM);
     holder.end();

@@ -25,7 +25,12 @@ fn a_lease_revoked_while_held_ends_the_hold_and_the_next_has_the_key() {
         let waiter = b.exclusive("k");
         let changed = b.waits(&waiter).await.changed.unwrap();
         server.ask(&["lease", "revoke", &lease]).unwrap();
+        let revoked = Instant::now();
         woken(grant.lost.unwrap()).await;
+        eprintln!(
+            "figure: etcd: from a revocation, as its tool has heard of it, until the holder is told: {:?}",
+            revoked.elapsed()
+        );
         woken(changed).await;
         assert_eq!(a.renews(&held).await, Renewal::Lost);
         assert!(b.takes(&waiter).await.fence > grant.fence);
@@ -265,7 +270,10 @@ fn a_holder_that_is_cut_off_loses_its_lease_before_another_gets_one() {
         let (next, got) = next.await.unwrap();
         let next = next.unwrap();
         assert!(end <= got, "granted {:?} before the holder knew", end - got);
-        eprintln!("the next had it {:?} after the holder knew", got - end);
+        eprintln!(
+            "figure: etcd: cut off: the next had it {:?} after the holder knew",
+            got - end
+        );
         assert!(lease.check().is_err());
         assert!(next.fence().unwrap() > fence);
         proxy.plan(Plan::default());

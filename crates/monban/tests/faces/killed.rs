@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monban::data::{Entry, Standing};
 use monban::{Locks, Options, block_on};
 
 use crate::each::{FACES, Face, KEY};
-use crate::place::{MS, Place, eventually, spawn};
+use crate::place::{MS, Place, eventually, figure, spawn};
 
 /// Names the store and the face for a worker; without it the `worker` test has nothing to do.
 const STORE: &str = "MONBAN_FACE_STORE";
@@ -82,6 +82,7 @@ fn waiting(place: &Place) -> usize {
 }
 
 pub(crate) fn a_killed_process_is_followed_by_every_face(place: &Place) {
+    let mut gaps = Vec::new();
     for face in FACES {
         let mut worker = Worker::start(place, face);
         worker.held();
@@ -91,16 +92,25 @@ pub(crate) fn a_killed_process_is_followed_by_every_face(place: &Place) {
         } else {
             face
         };
-        let next = spawn(next.take(&place.one, Options::new()));
+        let taken = next.take(&place.one, Options::new());
+        let next = spawn(async move { (taken.await, Instant::now()) });
         eventually("the next waits", || waiting(place) == 1);
         assert!(!next.is_finished(), "{face:?}: while the holder lives");
+        let killed = Instant::now();
         worker.kill();
         eventually(&format!("{face:?} is followed"), || next.is_finished());
-        let next = next.join().unwrap().unwrap();
+        let (next, got) = next.join().unwrap();
+        gaps.push(got - killed);
+        let next = next.unwrap();
         next.check().unwrap();
         block_on(next.release()).unwrap();
         place.assert_clean(&format!("{face:?}"));
     }
+    figure(
+        place,
+        "from the kill of a holder until the next has the key",
+        gaps,
+    );
 }
 
 pub(crate) fn a_killed_waiter_is_passed_over_by_every_face(place: &Place) {

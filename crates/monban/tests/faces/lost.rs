@@ -1,20 +1,23 @@
 //! Places and leases that are taken away.
 
+use std::time::{Duration, Instant};
+
 use monban::data::{Entry, Standing};
 use monban::{Error, Options, block_on};
 
 use crate::each::{ALL, FACES, KEY};
-use crate::place::{MS, Place, eventually, in_line, spawn};
+use crate::place::{MS, Place, eventually, figure, in_line, spawn};
 
-/// Takes what is in the line away; says whether the store can.
-fn take_away(place: &Place, which: impl Fn(&Entry) -> bool) -> bool {
+/// Takes what is in the line away, and says when that was asked for; `None` if the store cannot.
+fn take_away(place: &Place, which: impl Fn(&Entry) -> bool) -> Option<Instant> {
     let line = block_on(place.two.inspect(KEY)).unwrap();
     let entry = line.iter().find(|entry| which(entry)).expect("it is there");
+    let asked = Instant::now();
     match block_on(place.two.evict(entry)) {
-        Ok(_) => true,
+        Ok(_) => Some(asked),
         Err(Error::Unsupported { .. }) => {
             assert!(!place.two.guarantees().release_by_hand);
-            false
+            None
         }
         Err(error) => panic!("{error}"),
     }
@@ -55,8 +58,7 @@ pub(crate) fn a_key_that_is_lost_while_waiting_for_another_ends_the_wait(place: 
     eventually("it holds b and waits for c", || {
         in_line(&place.two, "c") == 2
     });
-    let taken_away = take_away(place, |_| true);
-    if taken_away {
+    if take_away(place, |_| true).is_some() {
         let error = wait.join().unwrap().unwrap_err();
         assert!(matches!(&error, Error::Lost { .. }), "{error}");
         eventually("nothing of it is left", || in_line(&place.two, "") == 1);
@@ -69,13 +71,16 @@ pub(crate) fn a_key_that_is_lost_while_waiting_for_another_ends_the_wait(place: 
 }
 
 pub(crate) fn a_lease_of_every_face_knows_that_it_is_lost(place: &Place) {
+    let mut notices: Vec<Duration> = Vec::new();
     for face in FACES {
         // Where nobody is told, the next renewal says so.
         let options = Options::new().ttl(3_000 * MS);
         let held = block_on(face.take(&place.one, options)).unwrap();
-        let told = spawn(held.lost());
-        if take_away(place, |_| true) {
-            let error = told.join().unwrap();
+        let lost = held.lost();
+        let told = spawn(async move { (lost.await, Instant::now()) });
+        if let Some(asked) = take_away(place, |_| true) {
+            let (error, knew) = told.join().unwrap();
+            notices.push(knew - asked);
             assert!(matches!(error, Error::Lost { .. }), "{face:?}: {error}");
             assert!(held.check().is_err(), "{face:?}");
             let released = block_on(held.release());
@@ -88,4 +93,9 @@ pub(crate) fn a_lease_of_every_face_knows_that_it_is_lost(place: &Place) {
         }
         place.assert_clean(&format!("{face:?}"));
     }
+    figure(
+        place,
+        "from freeing by hand until the holder is told",
+        notices,
+    );
 }

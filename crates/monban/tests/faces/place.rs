@@ -209,6 +209,17 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Prints what docs/faults.md records: the median of durations, and the longest.
+pub(crate) fn figure(place: &Place, what: &str, mut all: Vec<Duration>) {
+    all.sort_unstable();
+    let Some(longest) = all.last() else {
+        return;
+    };
+    let (store, times) = (place.one.guarantees().store, all.len());
+    let median = all[times / 2];
+    eprintln!("figure: {store}: {what}: median {median:.1?}, longest {longest:.1?}, {times} times");
+}
+
 pub(crate) fn in_line(locks: &Locks, key: &str) -> usize {
     block_on(locks.inspect(key)).unwrap().len()
 }

@@ -429,7 +429,10 @@ fn a_holder_on_a_silent_connection_loses_its_lease_before_another_gets_one() {
             let (next, got) = next.await.unwrap();
             let next = next.unwrap();
             assert!(end <= got, "granted {:?} before the holder knew", end - got);
-            eprintln!("the next had it {:?} after the holder knew", got - end);
+            eprintln!(
+                "figure: postgres: silent: the next had it {:?} after the holder knew",
+                got - end
+            );
             assert!(lease.check().is_err());
             assert!(next.fence().unwrap() > fence);
             proxy.plan(Plan::default());

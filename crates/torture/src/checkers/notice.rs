@@ -58,7 +58,8 @@ pub fn notice(story: &Story) -> Verdict {
 
 /// By when it had to be told: `None` if it was released, or its process ended, before.
 fn due(story: &Story, hold: &Hold) -> Option<u64> {
-    let hand = hold.evicted.map(|at| at + story.ttl);
+    let taken = hold.evicted.filter(|_| !hold.came_back(story.ttl));
+    let hand = taken.map(|at| at + story.ttl);
     let due = [hand, hold.until].into_iter().flatten().min()?;
     let told = hold.lost.as_ref().map(|(at, _)| *at);
     let over = [hold.release, hold.died].into_iter().flatten().min();
@@ -144,5 +145,20 @@ mod tests {
         };
         assert_eq!(found(tale(10_500)), (0, 0));
         assert_eq!(found(tale(14_000)), (1, 0));
+    }
+
+    /// Freed while the network held its grant up: a claim that joins anew and is granted again has lost nothing since.
+    #[test]
+    fn who_was_granted_anew_after_it_had_been_freed_by_hand_has_nothing_to_be_told() {
+        let tale = |freed| {
+            Tale::new()
+                .evicted(freed, "a")
+                .granted(10_000, "w0.0", "a", "k", X, Some(10_900))
+                .renewed(10_300, "w0.0", "a", 30_000)
+                .release(20_000, "w0.0", "a")
+        };
+        assert_eq!(found(tale(5_000)), (0, 0));
+        // This one is the grant that was taken away.
+        assert_eq!(found(tale(9_950)), (1, 0));
     }
 }

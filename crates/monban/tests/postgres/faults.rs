@@ -13,6 +13,7 @@ use crate::client::{
     Client, SOON, end_sessions, is_unavailable, lasting, leave, mutex, nothing_is_left, pause, run,
     server, session, woken,
 };
+use crate::overtaken::overtaken;
 use crate::proxy::{Plan, Proxy};
 
 /// The way to a server through a proxy, for requests that are given up soon.
@@ -324,28 +325,7 @@ fn a_grant_by_message_is_none_when_the_answer_to_its_request_was_lost_and_it_is_
             late.goes_on_waiting(&heard).await; // over a new connection
             let told = server.ask("SELECT listens FROM monban.claim WHERE key = 'k'");
             assert_eq!(told.unwrap(), "t", "{mode:?}");
-            proxy.plan(Plan {
-                keep_replies: true,
-                ..Plan::default()
-            });
-            a.releases(&held).await; // and hands over to the waiter
-            let next = b.exclusive("k");
-            b.comes_in(&next).await; // when that has expired
-            let asked = async {
-                pause(150).await;
-                proxy.plan(Plan::default());
-            };
-            let (first, ()) = tokio::join!(late.ask(&waiter), asked);
-            let mut busy = vec![first];
-            for _ in 0..3 {
-                busy.push(late.ask(&waiter).await);
-            }
-            for answer in &busy {
-                let granted = matches!(answer, Ok(Attempt::Granted(_)));
-                assert!(!granted, "{mode:?}: {busy:?}");
-            }
-            assert_eq!(b.keeps(&next).await, Renewal::Kept);
-            b.is_rid_of(&next).await;
+            overtaken(&proxy, (&a, &held), &b, (&late, &waiter)).await;
             a.is_rid_of(&other).await;
             late.is_rid_of(&heard).await;
             late.is_rid_of(&waiter).await;
@@ -370,24 +350,9 @@ fn a_grant_by_message_that_is_over_when_it_arrives_is_none() {
         let waiter = lasting(late.exclusive("k"), Duration::from_millis(1_500));
         a.takes(&held).await;
         let changed = late.waits(&waiter).await.changed.unwrap();
-        proxy.plan(Plan {
-            keep_replies: true,
-            ..Plan::default()
-        });
-        a.releases(&held).await; // and hands over to the waiter
-        let next = b.exclusive("k");
-        b.comes_in(&next).await; // when that has expired
-        let asked = async {
-            pause(150).await;
-            proxy.plan(Plan::default());
-        };
-        let (busy, ()) = tokio::join!(late.waits(&waiter), asked);
-        drop((changed, busy));
-        for _ in 0..3 {
-            late.waits(&waiter).await;
-        }
-        assert_eq!(b.keeps(&next).await, Renewal::Kept);
-        b.is_rid_of(&next).await;
+        let answers = overtaken(&proxy, (&a, &held), &b, (&late, &waiter)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        drop(changed);
         late.is_rid_of(&waiter).await;
         nothing_is_left(&server, "k").await;
     });

@@ -1,0 +1,42 @@
+//! A waiter whose grant is held up on its way until another has the key.
+
+use monban::Result;
+use monban::contract::{Attempt, Renewal, Store};
+use monban::data::Claim;
+
+use super::caller::{Caller, pause};
+use super::proxy::{Plan, Proxy};
+
+/// Hands a key over to a waiter to whom nothing comes through the proxy, until its claim has expired and the key was granted
+/// to another. Then lets through what was held up while the waiter asks again, and then it asks some more.
+///
+/// What it is answered: whatever that is, it is not to be granted.
+pub(crate) async fn overtaken<S: Store>(
+    proxy: &Proxy,
+    (holder, held): (&Caller<S>, &Claim),
+    other: &Caller<S>,
+    (late, waiter): (&Caller<S>, &Claim),
+) -> Vec<Result<Attempt>> {
+    proxy.plan(Plan {
+        keep_replies: true,
+        ..Plan::default()
+    });
+    holder.releases(held).await;
+    let next = other.exclusive(waiter.key.as_str().unwrap());
+    other.comes_in(&next).await; // when that of the waiter has expired
+    let passes = async {
+        pause(150).await;
+        proxy.plan(Plan::default());
+    };
+    let (first, ()) = tokio::join!(late.ask(waiter), passes);
+    let mut answers = vec![first];
+    for _ in 0..3 {
+        answers.push(late.ask(waiter).await);
+    }
+    let granted = |answer: &Result<Attempt>| matches!(answer, Ok(Attempt::Granted(_)));
+    let mode = waiter.mode;
+    assert!(!answers.iter().any(granted), "{mode:?}: {answers:?}");
+    assert_eq!(other.keeps(&next).await, Renewal::Kept);
+    other.is_rid_of(&next).await;
+    answers
+}

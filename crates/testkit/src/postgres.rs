@@ -361,7 +361,7 @@ fn initialize(options: &PostgresOptions, home: &Path) -> io::Result<()> {
     let data = data(home);
     let mut initdb = tool("initdb", home)?;
     initdb
-        .args(["--no-sync", "--no-instructions", "--encoding=UTF8"])
+        .args(["--no-sync", "--encoding=UTF8"])
         .args(["--locale=C", "--auth=trust", "--username", USER, "--pgdata"])
         .arg(&data);
     if let Some(password) = &options.password {

@@ -252,9 +252,7 @@ impl Client {
 
     /// The line of one key.
     pub(super) async fn line(&self, key: &Key) -> Result<Vec<Entry>, Failure> {
-        let mut all = self.inspect(key.as_bytes()).await?;
-        all.retain(|entry| entry.key == *key);
-        Ok(all)
+        Ok(self.store.inspect_key(key).await?)
     }
 
     /// The entry of a claim that must be in its line.

@@ -15,7 +15,7 @@ use crate::contract::{
     Attempt, Busy, Ends, Grant, Guarantees, Reach, Release, Renewal, Store, Wake,
 };
 use crate::data::{
-    Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
+    Barred, Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
     Options, Result, Standing,
 };
 use crate::rule::Clock;
@@ -90,6 +90,7 @@ enum How {
     ShowsBackwards,
     ShowsEverything,
     ShowsByPattern,
+    ShowsNeighbours,
     HidesClaimants,
     CutsClaimants,
     FoldsCase,
@@ -292,6 +293,7 @@ const TABLE: &[(How, &str)] = &[
     (CutsClaimants, "odd_claimants_come_back_as_they_were"),
     (ShowsEverything, "a_prefix_selects_by_its_bytes"),
     (ShowsByPattern, "a_prefix_selects_by_its_bytes"),
+    (ShowsNeighbours, "a_prefix_selects_by_its_bytes"),
     (FoldsCase, "keys_that_look_alike_are_different"),
     (CutsKeys, "keys_that_look_alike_are_different"),
     (MendsText, "odd_keys_are_locked_and_shown_as_they_are"),
@@ -871,6 +873,24 @@ impl Store for Broken {
             entries.iter_mut().for_each(|entry| entry.claimant = None);
         }
         Ok(entries)
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key || self.how == ShowsNeighbours);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        self.inner.recovers_in().await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        self.inner.barred(prefix).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.inner.trouble()
     }
 
     async fn close(&self) {

@@ -63,7 +63,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
+use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -183,8 +183,16 @@ impl Store for PostgresStore {
         show::inspect(&self.hub, prefix).await
     }
 
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        show::inspect_key(&self.hub, key).await
+    }
+
     async fn recovers_in(&self) -> Result<Option<Duration>> {
         show::recovers_in(&self.hub).await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        show::barred(&self.hub, prefix).await
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -56,6 +56,7 @@ enum How {
     ReleasesWhateverHolds,
     ReleasesAllOfTheProcess,
     ReleaseSaysDone,
+    ReleaseForgetsHolders,
     ReleaseForgetsWaiters,
     ReleaseTwiceFails,
     DoesNotLinger,
@@ -124,6 +125,7 @@ const TABLE: &[(How, &str)] = &[
     ),
     (WakesTheLate, "no_wake_is_lost_between_look_and_release"),
     (GrantsTwice, "updates_made_in_turn_are_not_lost"),
+    (ReleaseForgetsHolders, "updates_made_in_turn_are_not_lost"),
     (ForgetsTheOrder, "a_newcomer_does_not_overtake"),
     (
         ForgetsTheOrder,
@@ -751,6 +753,7 @@ impl Broken {
                 return Ok(Release::Done);
             }
             ReleaseForgetsWaiters if waits => return Ok(Release::Done),
+            ReleaseForgetsHolders if !waits => return Ok(Release::Done),
             ReleaseTwiceFails if there.is_none() => {
                 return Err(Error::rejected("broken", "not in line"));
             }

@@ -1,8 +1,11 @@
-//! A waiter whose grant is held up on its way until another has the key.
+//! Those who are overtaken while nothing comes through to them: a waiter whose grant is held up, and a holder.
 
-use monban::Result;
+use std::time::{Duration, Instant};
+
 use monban::contract::{Attempt, Renewal, Store};
 use monban::data::Claim;
+use monban::{Error, Lease, Loss, Mutex, Result};
+use tokio::task::JoinHandle;
 
 use super::caller::{Caller, pause};
 use super::proxy::{Plan, Proxy};
@@ -39,4 +42,35 @@ pub(crate) async fn overtaken<S: Store>(
     assert_eq!(other.keeps(&next).await, Renewal::Kept);
     other.is_rid_of(&next).await;
     answers
+}
+
+/// Who waits for a key, on a task of its own, and when it was granted.
+pub(crate) struct Next(JoinHandle<(Result<Lease>, Instant)>);
+
+impl Next {
+    pub(crate) fn behind(mutex: Mutex, longest: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            let lease = mutex.lock().within(longest).await;
+            (lease, Instant::now())
+        }))
+    }
+
+    /// Granted, and not before the holder, whom nothing reaches, knew that its lease was over: by the instants of both.
+    pub(crate) async fn comes_after(self, holder: &Lease) -> Lease {
+        let fence = holder.fence().unwrap();
+        let lost = holder.lost().await;
+        let end = Instant::now();
+        let expired = Loss::Expired;
+        assert!(
+            matches!(&lost, Error::Lost { why, .. } if *why == expired),
+            "{lost}"
+        );
+        let (next, got) = self.0.await.unwrap();
+        let next = next.unwrap();
+        assert!(end <= got, "granted {:?} before the holder knew", end - got);
+        eprintln!("the next had it {:?} after the holder knew", got - end);
+        assert!(holder.check().is_err());
+        assert!(next.fence().unwrap() > fence);
+        next
+    }
 }

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Release, Renewal, Store};
 use monban::data::Mode;
-use monban::{Error, Locks, Loss, Options};
+use monban::{Locks, Options};
 use monban_testkit::PostgresServer;
 
 use crate::client::{
     Client, SOON, end_sessions, is_unavailable, lasting, leave, mutex, nothing_is_left, pause, run,
     server, session, woken,
 };
-use crate::overtaken::overtaken;
+use crate::overtaken::{Next, overtaken};
 use crate::proxy::{Plan, Proxy};
 
 /// The way to a server through a proxy, for requests that are given up soon.
@@ -377,26 +377,9 @@ fn a_holder_on_a_silent_connection_loses_its_lease_before_another_gets_one() {
             let ttl = Duration::from_secs(3);
             let silent = mutex(&through(&proxy), "k", ttl).await;
             let lease = silent.lock().await.unwrap();
-            let fence = lease.fence().unwrap();
-            let waiting = mutex(&server.url(), "k", ttl).await;
-            let next = tokio::spawn(async move {
-                let next = waiting.lock().within(SOON * 2).await;
-                (next, Instant::now())
-            });
+            let next = Next::behind(mutex(&server.url(), "k", ttl).await, SOON * 2);
             proxy.plan(plan.clone());
-            let lost = lease.lost().await;
-            let end = Instant::now();
-            let expired = Loss::Expired;
-            assert!(
-                matches!(&lost, Error::Lost { why, .. } if *why == expired),
-                "{lost}"
-            );
-            let (next, got) = next.await.unwrap();
-            let next = next.unwrap();
-            assert!(end <= got, "granted {:?} before the holder knew", end - got);
-            eprintln!("the next had it {:?} after the holder knew", got - end);
-            assert!(lease.check().is_err());
-            assert!(next.fence().unwrap() > fence);
+            let next = next.comes_after(&lease).await;
             proxy.plan(Plan::default());
             drop(lease);
             next.check().unwrap();

@@ -368,6 +368,8 @@ fn initialize(options: &PostgresOptions, home: &Path) -> io::Result<()> {
         let file = home.join("password");
         fs::write(&file, password)?;
         unprivileged::hand_over(&file)?;
+        // So it is kept as SCRAM, which versions before 14 do only if told so.
+        initdb.arg("--auth-host=scram-sha-256");
         initdb.arg("--pwfile").arg(&file);
     }
     finish(&mut initdb, "initdb")?;

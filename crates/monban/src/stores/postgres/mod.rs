@@ -12,9 +12,10 @@
 //!
 //! # Versions
 //!
-//! PostgreSQL 13 and later; an older server is refused. CI tests 15; 14, 17 and 18 were tried by hand, 13 and 16 were not. A session of our own is set to what its requests need, whatever is set for the role or the
-//! database; behind a pooler only `default_transaction_isolation` matters, and another one than `read committed` is refused, as
-//! is `default_transaction_read_only` everywhere.
+//! PostgreSQL 13 to 18, and an older server is refused: CI tests 15, and the others were run by hand, as `docs/stores.md` says.
+//! A session of our own is set to what its requests need, whatever is set for the role or the database; behind a pooler only
+//! `default_transaction_isolation` matters, and another one than `read committed` is refused, as is
+//! `default_transaction_read_only` everywhere.
 //!
 //! # Permissions
 //!

@@ -9,6 +9,7 @@ mod common;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use common::overtaken::overtaken;
 use common::proxy::{Plan, Proxy};
 use common::{Client, least_permissions, leave, leftovers, pause, run, server, sleeps_on, woken};
 use monban::Error;
@@ -418,24 +419,9 @@ fn a_grant_by_message_that_is_over_when_it_arrives_is_none() {
         waiter.ttl = Duration::from_millis(900);
         a.takes(&held).await;
         let changed = late.waits(&waiter).await.changed.unwrap();
-        proxy.plan(Plan {
-            keep_replies: true,
-            ..Plan::default()
-        });
-        a.releases(&held).await; // and hands over to the waiter
-        let next = b.exclusive("k");
-        b.comes_in(&next).await; // when that has expired
-        let asked = async {
-            pause(150).await;
-            proxy.plan(Plan::default());
-        };
-        let (busy, ()) = tokio::join!(late.waits(&waiter), asked);
-        drop((changed, busy));
-        for _ in 0..3 {
-            late.waits(&waiter).await;
-        }
-        assert_eq!(b.renews(&next).await, Renewal::Kept);
-        b.is_rid_of(&next).await;
+        let answers = overtaken(&proxy, (&a, &held), &b, (&late, &waiter)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        drop(changed);
         late.is_rid_of(&waiter).await;
     });
 }

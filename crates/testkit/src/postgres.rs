@@ -361,13 +361,15 @@ fn initialize(options: &PostgresOptions, home: &Path) -> io::Result<()> {
     let data = data(home);
     let mut initdb = tool("initdb", home)?;
     initdb
-        .args(["--no-sync", "--no-instructions", "--encoding=UTF8"])
+        .args(["--no-sync", "--encoding=UTF8"])
         .args(["--locale=C", "--auth=trust", "--username", USER, "--pgdata"])
         .arg(&data);
     if let Some(password) = &options.password {
         let file = home.join("password");
         fs::write(&file, password)?;
         unprivileged::hand_over(&file)?;
+        // So it is kept as SCRAM, which versions before 14 do only if told so.
+        initdb.arg("--auth-host=scram-sha-256");
         initdb.arg("--pwfile").arg(&file);
     }
     finish(&mut initdb, "initdb")?;

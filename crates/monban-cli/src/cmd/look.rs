@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use monban::data::{Entry, EntryId, Mode, Standing, duration_text, printable};
+use monban::data::{Barred, Entry, EntryId, Mode, Standing, duration_text, printable};
 use monban::{Key, Result, block_on};
 use serde_json::{Value, json};
 
@@ -11,17 +11,23 @@ use super::{print, told};
 use crate::open::Opened;
 use crate::say::Voice;
 
-/// Lists the claims of all keys that begin with the prefix.
+/// Lists the claims of all keys that begin with the prefix, and the keys among them that nobody is granted.
 pub(super) fn list(opened: &Opened, prefix: &[u8], as_json: bool) -> Result<ExitCode> {
     let entries = block_on(opened.locks.inspect(prefix))?;
+    let barred = block_on(opened.locks.barred(prefix))?;
+    let pause = block_on(opened.locks.recovers_in())?;
     if as_json {
-        print_json(&entries);
+        print_json(None, &entries, &barred, pause);
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<[String; 6]> = entries.iter().map(row).collect();
-    if let Some(left) = block_on(opened.locks.recovers_in())? {
-        Voice::Text.say("recovering", &told::recovering(Some(left)), json!({}));
+    if pause.is_some() {
+        Voice::Text.say("recovering", &told::recovering(pause), json!({}));
     }
+    let rows: Vec<[String; 6]> = entries
+        .iter()
+        .map(row)
+        .chain(barred.iter().map(barred_row))
+        .collect();
     if rows.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -46,23 +52,38 @@ pub(super) fn list(opened: &Opened, prefix: &[u8], as_json: bool) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows the line of one key.
+/// Shows the line of one key, and why nobody is granted it.
 pub(super) fn show(opened: &Opened, key: &Key, as_json: bool) -> Result<ExitCode> {
     let entries = line_of(opened, key)?;
+    let mut barred = block_on(opened.locks.barred(key.as_bytes()))?;
+    barred.retain(|bar| bar.key == *key);
+    let pause = block_on(opened.locks.recovers_in())?;
     if as_json {
-        print_json(&entries);
+        print_json(Some(key), &entries, &barred, pause);
         return Ok(ExitCode::SUCCESS);
     }
-    if entries.is_empty() {
-        let but = block_on(opened.locks.recovers_in())?.map_or_else(String::new, |left| {
-            format!(", but {}", told::recovering(Some(left)))
-        });
-        print(&format!("{key} is free{but} (store: {})", opened.name));
-        return Ok(ExitCode::SUCCESS);
-    }
-    print(&format!("{key} (store: {})", opened.name));
+    let store = &opened.name;
+    let free = entries.is_empty();
+    match (free, barred.is_empty(), pause) {
+        (true, true, None) => print(&format!("{key} is free (store: {store})")),
+        (true, false, _) => print(&format!(
+            "Nobody holds {key}, but {} (store: {store})",
+            told::BARRED
+        )),
+        (true, true, Some(_)) => print(&format!(
+            "Nobody is known to hold {key}, but {} (store: {store})",
+            told::recovering(pause)
+        )),
+        (false, ..) => print(&format!("{key} (store: {store})")),
+    };
     for entry in &entries {
         print(&format!("  {}", sentence(entry)));
+    }
+    for bar in &barred {
+        print(&format!("  {}", bar_sentence(bar)));
+    }
+    if pause.is_some() && !(free && barred.is_empty()) {
+        print(&format!("  {}", told::recovering(pause)));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -172,12 +193,62 @@ fn row(entry: &Entry) -> [String; 6] {
     ]
 }
 
-fn print_json(entries: &[Entry]) {
-    for entry in entries {
-        if !print(&json_of(entry).to_string()) {
+/// Until when nobody is granted the key, and how that is ended, is told too.
+fn bar_sentence(bar: &Barred) -> String {
+    let age = bar
+        .age
+        .map_or_else(String::new, |age| format!(" for {}", duration_text(age)));
+    let end = bar.end.as_ref().map_or_else(String::new, |end| {
+        format!("; by hand: {}", printable(&**end))
+    });
+    format!(
+        "barred{age} by {}: granted to nobody before its transaction ends{end}",
+        printable(&*bar.by)
+    )
+}
+
+fn barred_row(bar: &Barred) -> [String; 6] {
+    let since = bar.age.map_or_else(|| "-".to_owned(), duration_text);
+    let (state, none) = ("barred".to_owned(), "-".to_owned());
+    let by = printable(&*bar.by);
+    [bar.key.to_string(), state, none.clone(), since, none, by]
+}
+
+/// A line for each claim, then for each transaction that bars a key, then for the pause in which nothing is granted.
+fn print_json(key: Option<&Key>, entries: &[Entry], barred: &[Barred], pause: Option<Duration>) {
+    let claims = entries.iter().map(json_of);
+    let bars = barred.iter().map(|bar| {
+        let mut line = named(&bar.key, "barred");
+        line["by"] = json!(printable(&*bar.by));
+        line["since_ms"] = json!(millis(bar.age));
+        line["end"] = json!(bar.end.as_deref().map(printable));
+        line
+    });
+    let pause = pause.map(|left| {
+        let mut line = key.map_or_else(
+            || json!({ "state": "recovering" }),
+            |key| named(key, "recovering"),
+        );
+        line["opens_ms"] = json!(millis(Some(left)));
+        line
+    });
+    for line in claims.chain(bars).chain(pause) {
+        if !print(&line.to_string()) {
             break;
         }
     }
+}
+
+fn named(key: &Key, state: &str) -> Value {
+    json!({
+        "key": String::from_utf8_lossy(key.as_bytes()),
+        "key_hex": key.as_str().is_none().then(|| hex(key.as_bytes())),
+        "state": state,
+    })
+}
+
+fn millis(d: Option<Duration>) -> Option<u64> {
+    d.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn json_of(entry: &Entry) -> Value {
@@ -193,7 +264,6 @@ fn json_of(entry: &Entry) -> Value {
         Some(Mode::Permits { n, of }) => (Some("permits"), Some(json!({ "n": n, "of": of }))),
         None => (None, None),
     };
-    let ms = |d: Option<Duration>| d.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
     json!({
         "key": String::from_utf8_lossy(entry.key.as_bytes()),
         "key_hex": entry.key.as_str().is_none().then(|| hex(entry.key.as_bytes())),
@@ -205,8 +275,8 @@ fn json_of(entry: &Entry) -> Value {
         "host": entry.claimant.as_ref().map(|who| printable(who.host())),
         "pid": entry.claimant.as_ref().map(monban::Claimant::pid),
         "label": entry.claimant.as_ref().map(|who| printable(who.label())),
-        "since_ms": ms(entry.age),
-        "expires_ms": ms(entry.expires_in),
+        "since_ms": millis(entry.age),
+        "expires_ms": millis(entry.expires_in),
         "fence": entry.fence.map(monban::Fence::as_i64),
         "seat": entry.seat,
     })

@@ -39,6 +39,13 @@ impl Over {
         self.start(arguments).end()
     }
 
+    /// What a listing prints for machines.
+    fn json(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
+        let out = self.run(arguments).out;
+        let lines = out.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("JSON")
+    }
+
     /// Those who hold, wait or linger.
     fn residue(&self) -> String {
         let rows = self.server.ask(
@@ -157,11 +164,25 @@ fn after_a_crash_each_command_says_that_nothing_is_granted_and_for_how_long() {
     let pause = "the store grants nothing for ";
     let shown = over.run(&["show", "k"]).out;
     assert!(
-        shown.contains("k is free, but") && shown.contains(pause),
+        shown.contains("Nobody is known to hold k, but") && shown.contains(pause),
         "{shown}"
     );
     let listed = over.run(&["ls"]);
     assert!(listed.err.contains(pause), "{}", listed.err);
+    for (arguments, key) in [
+        (&["ls", "--json"][..], None),
+        (&["show", "--json", "k"], Some("k")),
+    ] {
+        let lines = over.json(arguments);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert_eq!(lines[0]["state"], "recovering");
+        assert_eq!(lines[0]["key"].as_str(), key);
+        let opens = lines[0]["opens_ms"].as_u64();
+        assert!(
+            opens.is_some_and(|left| left > 0 && left < 80_000),
+            "{lines:?}"
+        );
+    }
     for arguments in [
         &["run", "k"][..],
         &["run", "--every", "1h", "k"],
@@ -187,6 +208,7 @@ fn after_a_crash_each_command_says_that_nothing_is_granted_and_for_how_long() {
     over.server.ask(opens).expect("the pause ends");
     assert_eq!(waiter.end().out, "in\n");
     assert!(!over.run(&["show", "k"]).out.contains(pause));
+    assert!(over.json(&["show", "--json", "k"]).is_empty());
 }
 
 #[test]
@@ -216,11 +238,50 @@ fn a_key_that_an_open_transaction_bars_is_not_said_to_be_held() {
         "{}",
         refused.err
     );
+    // Who looks is told by whom, and what ends it.
+    let session = over.server.ask(
+        "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND application_name = 'psql'",
+    );
+    let session = session.expect("the session");
+    let (by, end) = (
+        format!("session {session}, user postgres, psql"),
+        format!("SELECT pg_terminate_backend({session})"),
+    );
+    let shown = over.run(&["show", "k"]).out;
+    for part in [
+        "Nobody holds k, but a transaction that has checked",
+        &by,
+        &end,
+    ] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let listed = over.run(&["ls"]).out;
+    let row = listed.lines().nth(1).unwrap_or_default();
+    assert!(
+        row.starts_with("k ") && row.contains(" barred ") && row.ends_with(&by),
+        "{listed}"
+    );
+    for arguments in [&["show", "--json", "k"][..], &["ls", "--json"]] {
+        let lines = over.json(arguments);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for (field, value) in [
+            ("key", "k"),
+            ("state", "barred"),
+            ("by", &by),
+            ("end", &end),
+        ] {
+            assert_eq!(lines[0][field], value, "{lines:?}");
+        }
+        assert!(lines[0]["since_ms"].is_u64(), "{lines:?}");
+    }
+    assert!(over.run(&["show", "other"]).out.contains("other is free"));
     to.write_all(b"COMMIT;\n").expect("psql reads");
     drop(to);
     user.wait().expect("psql ends");
     let next = over.run(&["run", "--wait", "20", "k", "--", "echo", "in"]);
     assert_eq!((next.code, next.out.as_str()), (0, "in\n"), "{}", next.err);
+    assert!(over.run(&["show", "k"]).out.contains("k is free"));
+    assert_eq!(over.run(&["ls"]).out, "");
 }
 
 #[test]

@@ -171,13 +171,26 @@ impl Client {
 
     /// Must be granted soon: waits for wakes, with a poll beside it.
     pub(super) async fn gets(&self, claim: &Claim) -> Result<Grant, Failure> {
+        self.gets_after(claim, || false).await
+    }
+
+    /// As [`gets`](Self::gets), behind others who take turns. Time does not count until `others` says that none of them is inside
+    /// or has been since it was asked last: how long they take, on a machine that is busy, is no matter of the next grant.
+    pub(super) async fn gets_after(
+        &self,
+        claim: &Claim,
+        mut others: impl FnMut() -> bool,
+    ) -> Result<Grant, Failure> {
         let (clock, poll) = (Clock::system(), Duration::from_millis(5));
-        let start = clock.now();
+        let mut start = clock.now();
         loop {
             let busy = match self.answer(claim).await?? {
                 Attempt::Granted(grant) => return Ok(grant),
                 Attempt::Busy(busy) => busy,
             };
+            if others() {
+                start = clock.now();
+            }
             if clock.now().since(start) > self.patience {
                 return Err(self.failed("is still refused", claim, &busy));
             }
@@ -252,9 +265,7 @@ impl Client {
 
     /// The line of one key.
     pub(super) async fn line(&self, key: &Key) -> Result<Vec<Entry>, Failure> {
-        let mut all = self.inspect(key.as_bytes()).await?;
-        all.retain(|entry| entry.key == *key);
-        Ok(all)
+        Ok(self.store.inspect_key(key).await?)
     }
 
     /// The entry of a claim that must be in its line.

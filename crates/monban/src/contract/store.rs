@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::Guarantees;
-use crate::data::{Claim, Claimant, Entry, Error, Fence, Keep, Key, Leave, Result};
+use crate::data::{Barred, Claim, Claimant, Entry, Error, Fence, Keep, Key, Leave, Result};
 
 /// A lock service: keeps, for every key, one line of live claims in the order they joined.
 ///
@@ -23,7 +23,7 @@ use crate::data::{Claim, Claimant, Entry, Error, Fence, Keep, Key, Leave, Result
 ///
 /// Every verb answers in bounded time, with `Unavailable` if it cannot: a few seconds, well below a TTL.
 ///
-/// No verb that grants or frees has a default method: a decorator that forgets one must not compile.
+/// No method has a default: a decorator that forgets one must not compile.
 ///
 /// # Cancel safety
 ///
@@ -88,33 +88,36 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Rejected`.
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>>;
 
-    /// As [`inspect`](Self::inspect), of this key alone. A store that would look through others for it has its own.
+    /// As [`inspect`](Self::inspect), of this key alone. Where keys with a prefix are found without looking through others, it
+    /// is those of them that are this key.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Rejected`.
-    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
-        let mut entries = self.inspect(key.as_bytes()).await?;
-        entries.retain(|entry| entry.key == *key);
-        Ok(entries)
-    }
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>>;
 
     /// For how long from now the store grants nothing, of any key, since it has lost its memory
-    /// ([`Why::Recovering`]); `None` if it grants. For people, as [`inspect`](Self::inspect). A decorator hands it on.
+    /// ([`Why::Recovering`]); `None` if it grants, as a store always does that has no such pause. For people, as
+    /// [`inspect`](Self::inspect).
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Rejected`.
-    async fn recovers_in(&self) -> Result<Option<Duration>> {
-        Ok(None)
-    }
+    async fn recovers_in(&self) -> Result<Option<Duration>>;
+
+    /// Which keys whose bytes begin with `prefix` are barred, and by whom ([`Why::Barred`]), held or not: each once for each
+    /// transaction that bars it, in their order. None where no transaction can check a fence. For people, as
+    /// [`inspect`](Self::inspect).
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Rejected`.
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>>;
 
     /// What the store knows to be wrong with its connection at this moment, if anything: told to callers whose time is
-    /// over before an answer came. Answered at once, from what is known already; without it they are told only that no
-    /// answer came. A decorator hands it on.
-    fn trouble(&self) -> Option<Error> {
-        None
-    }
+    /// over before an answer came. Answered at once, from what is known already; with `None` they are told only that no
+    /// answer came.
+    fn trouble(&self) -> Option<Error>;
 
     /// Gives back what the store keeps between claims, as far as no claim hangs on it.
     ///

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does input or output, and nothing here reads a clock.
 
+mod barred;
 mod claim;
 mod claimant;
 mod entry;
@@ -17,6 +18,7 @@ mod token;
 #[cfg(test)]
 mod tests;
 
+pub use barred::Barred;
 pub use claim::{Claim, IfBusy, Keep, Leave};
 pub use claimant::Claimant;
 pub use entry::{Entry, EntryId, Standing};

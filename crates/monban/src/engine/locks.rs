@@ -8,7 +8,7 @@ use super::acquire::Request;
 use super::block::poll_once;
 use super::core::{Engine, Handle};
 use crate::contract::{Guarantees, Reach, Release, Store};
-use crate::data::{Entry, Error, Key, Mode, Options, Result};
+use crate::data::{Barred, Entry, Error, Key, Mode, Options, Result};
 use crate::rule::Clock;
 
 /// Locks over one store. Cheap to clone; clones share the connection and the background thread.
@@ -176,6 +176,24 @@ impl Locks {
         let engine = &self.handle.engine;
         let store = Arc::clone(&engine.store);
         let work = async move { store.recovers_in().await };
+        match engine.reach {
+            Reach::Local => work.await,
+            Reach::Remote => engine.on_keeper(work).await?,
+        }
+    }
+
+    /// Which keys whose bytes begin with `prefix` are barred by transactions that have checked their fence and are still open,
+    /// and by whose. Nobody is granted such a key before they have ended; who holds it already holds on. For people and
+    /// tests: what it shows may have changed before it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], [`Error::Rejected`].
+    pub async fn barred(&self, prefix: impl AsRef<[u8]>) -> Result<Vec<Barred>> {
+        let engine = &self.handle.engine;
+        let store = Arc::clone(&engine.store);
+        let prefix = prefix.as_ref().to_vec();
+        let work = async move { store.barred(&prefix).await };
         match engine.reach {
             Reach::Local => work.await,
             Reach::Remote => engine.on_keeper(work).await?,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::sleep::sleep_by;
 use super::{Fault, Faults, Verb};
 use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
-use crate::data::{Claim, Entry, Error, Keep, Key, Leave, Result};
+use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 use crate::rule::Clock;
 
 /// Passes everything on to another store, but for the faults that the test commands by [`Faults`].
@@ -131,6 +131,11 @@ impl Store for FaultyStore {
 
     async fn recovers_in(&self) -> Result<Option<Duration>> {
         let work = async { self.faults.store().recovers_in().await };
+        self.request(Verb::Inspect, 0, work).await?
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        let work = async { self.faults.store().barred(prefix).await };
         self.request(Verb::Inspect, 0, work).await?
     }
 

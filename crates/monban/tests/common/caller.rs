@@ -106,6 +106,21 @@ impl<S: Store> Caller<S> {
         self.tries_renewal(claim).await.unwrap()
     }
 
+    /// Renews, and renews again while it is not known what became of it.
+    pub(crate) async fn keeps(&self, claim: &Claim) -> Renewal {
+        let start = Instant::now();
+        loop {
+            match self.tries_renewal(claim).await {
+                Ok(renewal) => return renewal,
+                Err(error) => {
+                    let soon = start.elapsed() < self.soon;
+                    assert!(error.is_transient() && soon, "{error}");
+                }
+            }
+            pause(20).await;
+        }
+    }
+
     pub(crate) async fn tries_release(&self, claim: &Claim) -> Result<Release> {
         let leave = Leave {
             claim: claim.clone(),

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod caller;
+pub(crate) mod overtaken;
 pub(crate) mod proxy;
 
 use std::time::Duration;

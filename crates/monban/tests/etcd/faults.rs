@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Release, Renewal};
-use monban::{Error, Locks, Loss, Options};
+use monban::{Locks, Options};
 
 use crate::client::{
     Client, SOON, is_unavailable, keys, lasting, leases, leave, nothing_is_left, pause, revision,
     run, server, woken,
 };
+use crate::overtaken::Next;
 use crate::proxy::{Plan, Proxy};
 
 #[test]
@@ -244,38 +245,14 @@ fn a_holder_that_is_cut_off_loses_its_lease_before_another_gets_one() {
         let options = Options::new().ttl(Duration::from_secs(3));
         let mutex = cut_off.mutex("k").unwrap().with(options.clone()).unwrap();
         let lease = mutex.lock().await.unwrap();
-        let fence = lease.fence().unwrap();
         let other = Locks::connect(&server.url()).await.unwrap();
         let waiting = other.mutex("k").unwrap().with(options).unwrap();
-        let next = tokio::spawn(async move {
-            let next = waiting.lock().within(SOON * 2).await;
-            (next, Instant::now())
-        });
+        let next = Next::behind(waiting, SOON * 2);
         proxy.plan(Plan {
             keep_requests: true,
             ..Plan::default()
         });
-        let lost = lease.lost().await;
-        let end = Instant::now();
-        assert!(
-            matches!(
-                lost,
-                Error::Lost {
-                    why: Loss::Expired,
-                    ..
-                }
-            ),
-            "{lost}"
-        );
-        let (next, got) = next.await.unwrap();
-        let next = next.unwrap();
-        assert!(end <= got, "granted {:?} before the holder knew", end - got);
-        eprintln!(
-            "figure: etcd: cut off: the next had it {:?} after the holder knew",
-            got - end
-        );
-        assert!(lease.check().is_err());
-        assert!(next.fence().unwrap() > fence);
+        let next = next.comes_after(&lease, "etcd: cut off").await;
         proxy.plan(Plan::default());
         drop(lease);
         next.check().unwrap();

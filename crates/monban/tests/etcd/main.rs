@@ -17,6 +17,9 @@ mod giving;
 mod line;
 mod members;
 mod odd;
+#[path = "../common/overtaken.rs"]
+#[allow(dead_code, reason = "the tests of each store use a part of it")]
+mod overtaken;
 mod partition;
 #[path = "../common/proxy.rs"]
 mod proxy;

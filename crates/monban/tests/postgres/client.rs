@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use monban::contract::{Renewal, Store, Wake};
+use monban::contract::{Store, Wake};
 use monban::data::Claim;
 use monban::stores::postgres::PostgresStore;
 use monban::{Error, Locks, Mutex, Options, Result};
@@ -46,18 +46,6 @@ impl Client {
         let store = PostgresStore::new(url)?;
         store.open().await?;
         Ok(Self::new(store, (TTL, SOON, SOON * 2)))
-    }
-
-    /// Renews, and renews again while it is not known what became of it.
-    pub(crate) async fn keeps(&self, claim: &Claim) -> Renewal {
-        let start = Instant::now();
-        loop {
-            match self.tries_renewal(claim).await {
-                Ok(renewal) => return renewal,
-                Err(error) => assert!(error.is_transient() && start.elapsed() < SOON, "{error}"),
-            }
-            pause(20).await;
-        }
     }
 
     /// Asks, and asks again while it is not known what became of it; it is to be busy.

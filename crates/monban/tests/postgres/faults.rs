@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use monban::contract::{Attempt, Release, Renewal, Store};
 use monban::data::Mode;
-use monban::{Error, Locks, Loss, Options};
+use monban::{Locks, Options};
 use monban_testkit::PostgresServer;
 
 use crate::client::{
     Client, SOON, end_sessions, is_unavailable, lasting, leave, mutex, nothing_is_left, pause, run,
     server, session, woken,
 };
+use crate::overtaken::{Next, overtaken};
 use crate::proxy::{Plan, Proxy};
 
 /// The way to a server through a proxy, for requests that are given up soon.
@@ -324,28 +325,7 @@ fn a_grant_by_message_is_none_when_the_answer_to_its_request_was_lost_and_it_is_
             late.goes_on_waiting(&heard).await; // over a new connection
             let told = server.ask("SELECT listens FROM monban.claim WHERE key = 'k'");
             assert_eq!(told.unwrap(), "t", "{mode:?}");
-            proxy.plan(Plan {
-                keep_replies: true,
-                ..Plan::default()
-            });
-            a.releases(&held).await; // and hands over to the waiter
-            let next = b.exclusive("k");
-            b.comes_in(&next).await; // when that has expired
-            let asked = async {
-                pause(150).await;
-                proxy.plan(Plan::default());
-            };
-            let (first, ()) = tokio::join!(late.ask(&waiter), asked);
-            let mut busy = vec![first];
-            for _ in 0..3 {
-                busy.push(late.ask(&waiter).await);
-            }
-            for answer in &busy {
-                let granted = matches!(answer, Ok(Attempt::Granted(_)));
-                assert!(!granted, "{mode:?}: {busy:?}");
-            }
-            assert_eq!(b.keeps(&next).await, Renewal::Kept);
-            b.is_rid_of(&next).await;
+            overtaken(&proxy, (&a, &held), &b, (&late, &waiter)).await;
             a.is_rid_of(&other).await;
             late.is_rid_of(&heard).await;
             late.is_rid_of(&waiter).await;
@@ -370,24 +350,9 @@ fn a_grant_by_message_that_is_over_when_it_arrives_is_none() {
         let waiter = lasting(late.exclusive("k"), Duration::from_millis(1_500));
         a.takes(&held).await;
         let changed = late.waits(&waiter).await.changed.unwrap();
-        proxy.plan(Plan {
-            keep_replies: true,
-            ..Plan::default()
-        });
-        a.releases(&held).await; // and hands over to the waiter
-        let next = b.exclusive("k");
-        b.comes_in(&next).await; // when that has expired
-        let asked = async {
-            pause(150).await;
-            proxy.plan(Plan::default());
-        };
-        let (busy, ()) = tokio::join!(late.waits(&waiter), asked);
-        drop((changed, busy));
-        for _ in 0..3 {
-            late.waits(&waiter).await;
-        }
-        assert_eq!(b.keeps(&next).await, Renewal::Kept);
-        b.is_rid_of(&next).await;
+        let answers = overtaken(&proxy, (&a, &held), &b, (&late, &waiter)).await;
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        drop(changed);
         late.is_rid_of(&waiter).await;
         nothing_is_left(&server, "k").await;
     });
@@ -412,29 +377,9 @@ fn a_holder_on_a_silent_connection_loses_its_lease_before_another_gets_one() {
             let ttl = Duration::from_secs(3);
             let silent = mutex(&through(&proxy), "k", ttl).await;
             let lease = silent.lock().await.unwrap();
-            let fence = lease.fence().unwrap();
-            let waiting = mutex(&server.url(), "k", ttl).await;
-            let next = tokio::spawn(async move {
-                let next = waiting.lock().within(SOON * 2).await;
-                (next, Instant::now())
-            });
+            let next = Next::behind(mutex(&server.url(), "k", ttl).await, SOON * 2);
             proxy.plan(plan.clone());
-            let lost = lease.lost().await;
-            let end = Instant::now();
-            let expired = Loss::Expired;
-            assert!(
-                matches!(&lost, Error::Lost { why, .. } if *why == expired),
-                "{lost}"
-            );
-            let (next, got) = next.await.unwrap();
-            let next = next.unwrap();
-            assert!(end <= got, "granted {:?} before the holder knew", end - got);
-            eprintln!(
-                "figure: postgres: silent: the next had it {:?} after the holder knew",
-                got - end
-            );
-            assert!(lease.check().is_err());
-            assert!(next.fence().unwrap() > fence);
+            let next = next.comes_after(&lease, "postgres: silent").await;
             proxy.plan(Plan::default());
             drop(lease);
             next.check().unwrap();

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use monban::contract::{Attempt, Renewal, Why};
+use monban::contract::{Attempt, Renewal, Store, Why};
 use monban::data::{ClaimId, EntryId, Mode};
 use monban::stores::postgres::PostgresStore;
 use monban::{Fence, Locks};
+use monban_testkit::{PostgresOptions, PostgresServer};
 use tokio_postgres::Client as Session;
 
 use crate::client::{
@@ -31,7 +32,6 @@ async fn check(user: &Session, key: &str, fence: Fence) -> Result<(), String> {
 
 /// Frees a claim by hand: its owner does not know yet.
 async fn take_away(client: &Client, key: &str, id: ClaimId) {
-    use monban::contract::Store;
     let shown = client.store.inspect(key.as_bytes()).await.unwrap();
     let entry = shown.iter().find(|entry| entry.id == EntryId::Claim(id));
     client.store.evict(entry.unwrap()).await.unwrap();
@@ -378,5 +378,109 @@ fn a_try_beside_an_open_transaction_leaves_nothing() {
         let next = leave(client.exclusive("tried"));
         client.takes(&next).await;
         client.releases(&next).await;
+    });
+}
+
+/// Who looks is told which keys are barred, by whom, and what ends it; also who may do no more than lock.
+#[test]
+fn keys_that_transactions_bar_are_shown_with_who_bars_them() {
+    run(async {
+        let server =
+            PostgresServer::start(PostgresOptions::new().setting("max_prepared_transactions", "2"))
+                .unwrap();
+        server
+            .ask("CREATE ROLE app LOGIN; CREATE ROLE other LOGIN")
+            .unwrap();
+        server.ask(PostgresStore::SCHEMA).unwrap();
+        let grants = "GRANT USAGE ON SCHEMA monban TO app, other; \
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app; \
+            GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO other";
+        server.ask(grants).unwrap();
+        let client = Client::at(&server.url_of("app", None)).await;
+        let barred = async |prefix: &str| {
+            let shown = client.store.barred(prefix.as_bytes()).await.unwrap();
+            let shown = shown.into_iter();
+            let all = shown.map(|bar| (bar.key.to_string(), bar.by, bar.end.unwrap()));
+            all.collect::<Vec<_>>()
+        };
+        let claims = ["a", "b", "c", "d"].map(|key| client.exclusive(key));
+        let mut fences = Vec::new();
+        for claim in &claims {
+            fences.push(client.fence(claim).await);
+        }
+        assert_eq!(barred("").await, []);
+        // A key by two, one of which checks within a savepoint; one in a transaction that was prepared; one by a
+        // transaction that has ended; and one that is only written.
+        let url = server.url_of("other", None);
+        let (one, two, three, done) = (
+            session(&url).await,
+            session(&url).await,
+            session(&url).await,
+            session(&url).await,
+        );
+        for (user, before) in [
+            (&one, "BEGIN"),
+            (&two, "BEGIN; SAVEPOINT s"),
+            (&three, "BEGIN"),
+            (&done, "BEGIN"),
+        ] {
+            user.batch_execute(before).await.unwrap();
+        }
+        for user in [&one, &two] {
+            check(user, "a", fences[0]).await.unwrap();
+        }
+        check(&three, "b", fences[1]).await.unwrap();
+        three
+            .batch_execute("PREPARE TRANSACTION 'it''s'")
+            .await
+            .unwrap();
+        check(&done, "c", fences[2]).await.unwrap();
+        done.batch_execute("ROLLBACK").await.unwrap();
+        let writer = session(&server.url()).await;
+        let writes = "BEGIN; UPDATE monban.head SET since = since WHERE key = 'd'";
+        writer.batch_execute(writes).await.unwrap();
+
+        let mut right = Vec::new();
+        for user in [&one, &two] {
+            let row = user
+                .query_one("SELECT pg_backend_pid()", &[])
+                .await
+                .unwrap();
+            let session: i32 = row.get(0);
+            right.push((
+                "a".to_owned(),
+                format!("session {session}, user other").into(),
+                format!("SELECT pg_terminate_backend({session})").into(),
+            ));
+        }
+        right.sort();
+        let prepared = "a prepared transaction, user other";
+        right.push((
+            "b".to_owned(),
+            prepared.into(),
+            "ROLLBACK PREPARED 'it''s'".into(),
+        ));
+        let mut shown = barred("").await;
+        shown.sort();
+        assert_eq!(shown, right);
+        assert_eq!(barred("b").await, right[2..]);
+        assert_eq!(barred("c").await, []);
+        // To have looked is in nobody's way.
+        for claim in [&claims[0], &claims[1], &claims[2]] {
+            assert_eq!(client.renews(claim).await, Renewal::Kept);
+        }
+        // What is said to end it does.
+        for (_, _, end) in shown {
+            server.ask(&end).unwrap();
+        }
+        writer.batch_execute("COMMIT").await.unwrap();
+        for claim in &claims {
+            client.releases(claim).await;
+            let next = client.exclusive(&claim.key.to_string());
+            client.comes_in(&next).await;
+            client.is_rid_of(&next).await;
+        }
+        assert_eq!(barred("").await, []);
+        nothing_is_left(&server, "").await;
     });
 }

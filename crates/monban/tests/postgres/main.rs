@@ -17,6 +17,8 @@ mod faults;
 mod fencing;
 mod lasting;
 mod line;
+#[path = "../common/overtaken.rs"]
+mod overtaken;
 mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;

@@ -7,7 +7,7 @@ use monban::contract::{
     Attempt, Busy, Ends, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release,
     Renewal, Store, Why,
 };
-use monban::data::{Claim, ClaimId, Entry, EntryId, Fence, Keep, Leave, Mode, Standing};
+use monban::data::{Barred, Claim, ClaimId, Entry, EntryId, Fence, Keep, Leave, Mode, Standing};
 use monban::{Error, Key, Result};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Script, Value, cmd};
@@ -365,6 +365,24 @@ impl Store for NaiveStore {
             })
         };
         Ok(found.into_iter().filter_map(entry).collect())
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
+        Ok(Vec::new())
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 
     async fn close(&self) {}

@@ -108,22 +108,41 @@ pub async fn of_claims_that_one_client_makes_at_once_one_is_granted(stage: &Stag
     Ok(())
 }
 
+/// The turns of clients that come in one after the other.
+#[derive(Default)]
+struct Turns {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Turns {
+    /// Whether somebody is inside, or has left since so many turns had ended.
+    fn go_on(&self, seen: &mut u64) -> bool {
+        let ended = self.ended.load(Ordering::Relaxed);
+        let before = std::mem::replace(seen, ended);
+        ended > before || self.begun.load(Ordering::Relaxed) > ended
+    }
+}
+
 /// The detector is dumb on purpose: a read and a write with a pause between them.
 pub async fn updates_made_in_turn_are_not_lost(stage: &Stage<'_>) -> Verdict {
     const TURNS: u64 = 40;
     let clients: [Client; 4] = stage.clients().await?;
     let key = stage.key("k");
-    let counter = AtomicU64::new(0);
-    let (counter, key) = (&counter, &key);
+    let (counter, turns) = (AtomicU64::new(0), Turns::default());
+    let (counter, turns, key) = (&counter, &turns, &key);
     let work = clients.iter().map(|client| {
         Box::pin(async move {
             for _ in 0..TURNS {
                 let claim = client.exclusive(key);
-                client.gets(&claim).await?;
+                let mut seen = 0;
+                client.gets_after(&claim, || turns.go_on(&mut seen)).await?;
+                turns.begun.fetch_add(1, Ordering::Relaxed);
                 let seen = counter.load(Ordering::Relaxed);
                 step_aside().await;
                 counter.store(seen + 1, Ordering::Relaxed);
                 client.leaves(&claim).await?;
+                turns.ended.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<_, Failure>(())
         }) as Doing<'_, _>

@@ -95,6 +95,9 @@ pub async fn a_prefix_selects_by_its_bytes(stage: &Stage<'_>) -> Verdict {
     for key in &keys {
         let shown = all.iter().any(|entry| entry.key == *key);
         ensure(shown, format_args!("{key} is not among all that are shown"))?;
+        let line = b.line(key).await?;
+        let alone = line.len() == 1 && line[0].key == *key;
+        ensure(alone, format_args!("of {key} alone is shown {line:?}"))?;
     }
     for claim in &claims {
         a.leaves(claim).await?;

@@ -15,7 +15,7 @@ use crate::contract::{
     Attempt, Busy, Ends, Grant, Guarantees, Reach, Release, Renewal, Store, Wake,
 };
 use crate::data::{
-    Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
+    Barred, Claim, ClaimId, Claimant, Entry, EntryId, Error, Fence, IfBusy, Keep, Key, Leave, Mode,
     Options, Result, Standing,
 };
 use crate::rule::Clock;
@@ -56,6 +56,7 @@ enum How {
     ReleasesWhateverHolds,
     ReleasesAllOfTheProcess,
     ReleaseSaysDone,
+    ReleaseForgetsHolders,
     ReleaseForgetsWaiters,
     ReleaseTwiceFails,
     DoesNotLinger,
@@ -90,6 +91,7 @@ enum How {
     ShowsBackwards,
     ShowsEverything,
     ShowsByPattern,
+    ShowsNeighbours,
     HidesClaimants,
     CutsClaimants,
     FoldsCase,
@@ -123,6 +125,7 @@ const TABLE: &[(How, &str)] = &[
     ),
     (WakesTheLate, "no_wake_is_lost_between_look_and_release"),
     (GrantsTwice, "updates_made_in_turn_are_not_lost"),
+    (ReleaseForgetsHolders, "updates_made_in_turn_are_not_lost"),
     (ForgetsTheOrder, "a_newcomer_does_not_overtake"),
     (
         ForgetsTheOrder,
@@ -292,6 +295,7 @@ const TABLE: &[(How, &str)] = &[
     (CutsClaimants, "odd_claimants_come_back_as_they_were"),
     (ShowsEverything, "a_prefix_selects_by_its_bytes"),
     (ShowsByPattern, "a_prefix_selects_by_its_bytes"),
+    (ShowsNeighbours, "a_prefix_selects_by_its_bytes"),
     (FoldsCase, "keys_that_look_alike_are_different"),
     (CutsKeys, "keys_that_look_alike_are_different"),
     (MendsText, "odd_keys_are_locked_and_shown_as_they_are"),
@@ -749,6 +753,7 @@ impl Broken {
                 return Ok(Release::Done);
             }
             ReleaseForgetsWaiters if waits => return Ok(Release::Done),
+            ReleaseForgetsHolders if !waits => return Ok(Release::Done),
             ReleaseTwiceFails if there.is_none() => {
                 return Err(Error::rejected("broken", "not in line"));
             }
@@ -871,6 +876,24 @@ impl Store for Broken {
             entries.iter_mut().for_each(|entry| entry.claimant = None);
         }
         Ok(entries)
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key || self.how == ShowsNeighbours);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        self.inner.recovers_in().await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        self.inner.barred(prefix).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.inner.trouble()
     }
 
     async fn close(&self) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,7 +12,9 @@ use super::block_on;
 use crate::contract::{
     Attempt, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, ClaimId, Entry, Error, Fence, Keep, Leave, Mode, Options, Result};
+use crate::data::{
+    Barred, Claim, ClaimId, Entry, Error, Fence, Keep, Key, Leave, Mode, Options, Result,
+};
 use crate::rule::Clock;
 use crate::stores::memory::MemoryStore;
 
@@ -152,6 +155,24 @@ impl Store for Client {
             (entry.fence, entry.age, entry.expires_in) = (None, None, None);
         }
         Ok(entries)
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        self.store.recovers_in().await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        self.store.barred(prefix).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.store.trouble()
     }
 
     async fn close(&self) {

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::contract::{Attempt, Ends, Guarantees, Reach, Release, Renewal};
-use crate::data::{Claim, Entry, Error, Keep, Leave, Loss, Options, RenewalPolicy, Result};
+use crate::data::{
+    Barred, Claim, Entry, Error, Keep, Key, Leave, Loss, Options, RenewalPolicy, Result,
+};
 use crate::engine::LeaseState;
 use crate::rule::Lifetime;
 use crate::testing::{Fault, Verb};
@@ -409,6 +411,22 @@ impl Store for TellsLate {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         self.0.inspect(prefix).await
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        self.0.inspect_key(key).await
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        self.0.recovers_in().await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        self.0.barred(prefix).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.0.trouble()
     }
 
     async fn close(&self) {

@@ -74,7 +74,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Keep, Leave, Result};
+use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -197,6 +197,24 @@ impl Store for EtcdStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(&self.core, prefix).await
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
+        Ok(Vec::new())
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 
     async fn close(&self) {

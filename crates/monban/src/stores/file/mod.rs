@@ -54,6 +54,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rustix::fd::OwnedFd;
@@ -85,7 +86,7 @@ use crate::contract::{
 };
 #[cfg(doc)]
 use crate::data::Mode;
-use crate::data::{Claim, ClaimId, Entry, Error, Keep, Key, Leave, Result, printable};
+use crate::data::{Barred, Claim, ClaimId, Entry, Error, Keep, Key, Leave, Result, printable};
 use dir::Dir;
 use slot::{How, Slot};
 
@@ -330,6 +331,24 @@ impl Store for FileStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         show::inspect(self.dir()?, prefix)
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
+        Ok(Vec::new())
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 
     async fn close(&self) {}

@@ -12,13 +12,14 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, EntryId, Keep, Leave, Result};
+use crate::data::{Barred, Claim, Entry, EntryId, Error, Keep, Key, Leave, Result};
 use crate::rule::Clock;
 use table::{Table, Turn};
 
@@ -122,6 +123,24 @@ impl Store for MemoryStore {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         Ok(self.with(|turn| turn.inspect(prefix)))
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        let mut entries = self.inspect(key.as_bytes()).await?;
+        entries.retain(|entry| entry.key == *key);
+        Ok(entries)
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
+        Ok(Vec::new())
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        None
     }
 
     async fn close(&self) {}

@@ -10,17 +10,48 @@ use super::hub::Hub;
 use super::link::{Link, Value};
 use super::{faults, names, sql};
 use crate::contract::Release;
-use crate::data::{ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing};
+use crate::data::{Barred, ClaimId, Claimant, Entry, EntryId, Fence, Key, Mode, Result, Standing};
 use crate::rule::backoff::Jitter;
 
 pub(super) async fn inspect(hub: &Hub, prefix: &[u8]) -> Result<Vec<Entry>> {
+    rows_from(hub, &sql::SHOW, (prefix, end_of(prefix)), entry).await
+}
+
+pub(super) async fn inspect_key(hub: &Hub, key: &Key) -> Result<Vec<Entry>> {
+    // The next of all keys is this one with a zero behind it.
+    let end = [key.as_bytes(), &[0]].concat();
+    rows_from(hub, &sql::SHOW, (key.as_bytes(), Some(end)), entry).await
+}
+
+/// The keys that begin so of which a transaction bars the next grant.
+pub(super) async fn barred(hub: &Hub, prefix: &[u8]) -> Result<Vec<Barred>> {
+    rows_from(hub, &sql::BARRED, (prefix, end_of(prefix)), bar).await
+}
+
+/// What a function shows of the keys from the first to before the other one.
+async fn rows_from<T>(
+    hub: &Hub,
+    verb: &'static sql::Verb,
+    (first, end): (&[u8], Option<Vec<u8>>),
+    read: impl Fn(&Row) -> Option<T>,
+) -> Result<Vec<T>> {
     let link = hub.link().await?;
-    let end = end_of(prefix);
-    let values: [Value<'_>; 2] = [&prefix, &end];
-    let rows = link.call(&sql::SHOW, &values, hub.address.timeout).await;
+    let values: [Value<'_>; 2] = [&first, &end];
+    let rows = link.call(verb, &values, hub.address.timeout).await;
     let rows = link.noticing(rows)?;
-    let read = |row: &Row| entry(row).ok_or_else(|| faults::garbled(&link.name));
+    let read = |row| read(row).ok_or_else(|| faults::garbled(&link.name));
     rows.iter().map(read).collect()
+}
+
+fn bar(row: &Row) -> Option<Barred> {
+    let age: Option<i64> = row.try_get(2).ok()?;
+    let end: Option<&str> = row.try_get(3).ok()?;
+    Some(Barred {
+        key: Key::new(row.try_get::<_, &[u8]>(0).ok()?).ok()?,
+        by: row.try_get::<_, &str>(1).ok()?.into(),
+        age: age.map(names::duration),
+        end: end.map(Into::into),
+    })
 }
 
 /// For how long nothing is granted after a crash of the server.

@@ -78,6 +78,12 @@ verb!(
     "SELECT * FROM monban.show($1, $2)",
     [BYTEA, BYTEA]
 );
+verb!(
+    BARRED,
+    SELDOM,
+    "SELECT * FROM monban.barred($1, $2)",
+    [BYTEA, BYTEA]
+);
 verb!(OPENS_IN, SELDOM, "SELECT monban.opens_in()", []);
 verb!(SWEEP, SELDOM, "SELECT monban.sweep($1)", [INT4]);
 
@@ -178,7 +184,7 @@ mod tests {
     /// Functions that change without a new version would not be replaced in the databases that have the old ones.
     #[test]
     fn functions_that_change_have_a_new_version() {
-        const FINGERPRINT: &str = "941e4532fd97c08b";
+        const FINGERPRINT: &str = "30ebe05fe7e6cc6e";
         let said = format!("monban.version() > {FUNCTIONS} THEN");
         assert!(SCHEMA.contains(&said), "tables.sql");
         let said = format!("IMMUTABLE AS $$ SELECT {FUNCTIONS} $$;");

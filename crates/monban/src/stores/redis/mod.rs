@@ -68,6 +68,7 @@ mod watches;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::task::JoinHandle;
@@ -75,7 +76,7 @@ use tokio::task::JoinHandle;
 use crate::contract::{
     Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
-use crate::data::{Claim, Entry, Error, Keep, Key, Leave, Result};
+use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
 use address::Address;
 use hub::Hub;
@@ -161,6 +162,14 @@ impl Store for RedisStore {
 
     async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
         show::inspect_key(&self.hub, key).await
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        Ok(None)
+    }
+
+    async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
+        Ok(Vec::new())
     }
 
     fn trouble(&self) -> Option<Error> {

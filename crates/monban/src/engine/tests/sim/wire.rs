@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::Dice;
 use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
-use crate::data::{Claim, Entry, Error, Keep, Leave, Result};
+use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 use crate::engine::hold::lock;
 use crate::engine::keeper::sleep_until;
 use crate::rule::Clock;
@@ -233,6 +233,22 @@ impl Store for Wire {
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
         self.0.store.inspect(prefix).await
+    }
+
+    async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
+        self.0.store.inspect_key(key).await
+    }
+
+    async fn recovers_in(&self) -> Result<Option<Duration>> {
+        self.0.store.recovers_in().await
+    }
+
+    async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
+        self.0.store.barred(prefix).await
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.0.store.trouble()
     }
 
     async fn close(&self) {

@@ -239,12 +239,8 @@ impl EtcdServer {
         for at in 0..self.members.len() {
             match self.ctl(at, &["endpoint", "status", "--write-out=fields"]) {
                 Ok(said) => {
-                    let number = |name: &str| {
-                        let head = format!("\"{name}\" : ");
-                        let line = said.lines().find_map(|line| line.strip_prefix(&head));
-                        line.map(str::to_owned)
-                    };
-                    if number("MemberID").is_some() && number("MemberID") == number("Leader") {
+                    let id = field(&said, "MemberID");
+                    if id.is_some() && id == field(&said, "Leader") {
                         return Ok(at);
                     }
                 }
@@ -252,21 +248,6 @@ impl EtcdServer {
             }
         }
         Err(last)
-    }
-
-    /// The version of a member's program, as it says: major, minor, patch.
-    ///
-    /// # Errors
-    /// It does not answer, or says no version.
-    pub fn version(&self, member: usize) -> io::Result<[u32; 3]> {
-        let said = self.ctl(member, &["endpoint", "status", "--write-out=fields"])?;
-        let head = "\"Version\" : ";
-        let line = said.lines().find_map(|line| line.strip_prefix(head));
-        let numbers = line.unwrap_or_default().trim_matches('"').split(['.', '-']);
-        let numbers = numbers.take(3).map(str::parse);
-        let numbers: Result<Vec<u32>, _> = numbers.collect();
-        let numbers = numbers.ok().and_then(|numbers| numbers.try_into().ok());
-        numbers.ok_or_else(|| io::Error::other(format!("a version that is none: {line:?}")))
     }
 
     /// Adds a member that learns, and has no voice yet; returns its number when it answers.
@@ -303,9 +284,7 @@ impl EtcdServer {
     /// The cluster refuses.
     pub fn remove(&self, member: usize) -> io::Result<()> {
         let said = self.ctl(member, &["endpoint", "status", "--write-out=fields"])?;
-        let head = "\"MemberID\" : ";
-        let id = said.lines().find_map(|line| line.strip_prefix(head));
-        let id: u64 = id
+        let id: u64 = field(&said, "MemberID")
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| io::Error::other("a member does not say which it is"))?;
         let other = (member + 1) % self.members.len();
@@ -428,6 +407,12 @@ impl EtcdServer {
             io::Error::new(error.kind(), text)
         })
     }
+}
+
+/// One of the fields that `etcdctl --write-out=fields` has written.
+fn field<'a>(said: &'a str, name: &str) -> Option<&'a str> {
+    let head = format!("\"{name}\" : ");
+    said.lines().find_map(|line| line.strip_prefix(&head))
 }
 
 fn said(output: std::process::Output) -> io::Result<String> {

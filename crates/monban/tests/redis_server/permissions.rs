@@ -41,7 +41,7 @@ fn the_documented_permissions_are_enough_for_everything() {
         least_permissions(&server, "~lock:*");
         let option = url(&server, "?signal=python-redis-lock");
         let name = "lock:report".to_owned();
-        traffic::everything(&server, &option, &[name.clone()]).await;
+        traffic::everything(&server, &option, std::slice::from_ref(&name)).await;
         let log = refused(&server);
         assert!(
             log.iter().any(|line| line.starts_with("key lock-signal:")),
@@ -50,10 +50,10 @@ fn the_documented_permissions_are_enough_for_everything() {
         server
             .ask(&["ACL", "SETUSER", "monban", "~lock-signal:*"])
             .unwrap();
-        traffic::everything(&server, &option, &[name.clone()]).await;
+        traffic::everything(&server, &option, std::slice::from_ref(&name)).await;
         assert!(refused(&server).contains(&"command lpush".to_owned()));
         server.ask(&["ACL", "SETUSER", "monban", "+lpush"]).unwrap();
-        traffic::everything(&server, &option, &[name.clone()]).await;
+        traffic::everything(&server, &option, std::slice::from_ref(&name)).await;
         assert_eq!(refused(&server), Vec::<String>::new());
         let signals = server.ask(&["KEYS", "lock-signal:*"]).unwrap();
         assert!(signals.contains("lock-signal:report"), "{signals}");

@@ -160,6 +160,50 @@ fn a_foreign_lock_that_never_expires_is_freed_by_hand() {
 }
 
 #[test]
+fn what_is_no_string_is_shown_for_what_it_is_and_left_alone() {
+    let Some(over) = Over::new() else { return };
+    for (kind, made) in [
+        ("hash", &["HSET", "k", "f", "1"][..]),
+        ("list", &["RPUSH", "k", "1"]),
+        ("set", &["SADD", "k", "1"]),
+        ("zset", &["ZADD", "k", "1", "m"]),
+        ("stream", &["XADD", "k", "1-1", "f", "1"]),
+    ] {
+        for lasting in [false, true] {
+            over.ask(&["DEL", "k"]);
+            over.ask(made);
+            let said = format!("not a monban lock: a {kind} of another program's");
+            let (shown, told) = if lasting {
+                (
+                    format!("{said}, which never expires: free it by the program that wrote it\n"),
+                    "never expires",
+                )
+            } else {
+                over.ask(&["PEXPIRE", "k", "600000"]);
+                (format!("{said}, expires in 9m "), "expires in 9m")
+            };
+            // Its content, and the instant of its end.
+            let digest = "return redis.sha1hex(redis.call('DUMP', KEYS[1])) .. \
+                tostring(redis.call('PEXPIRETIME', KEYS[1]))";
+            let state = || over.ask(&["EVAL", digest, "1", "k"]);
+            let before = state();
+            for mode in [&[][..], &["--shared"], &["--permits", "1/3"]] {
+                for wait in [&[][..], &["--wait", "200ms"]] {
+                    let busy = over.run(&[&["run"], wait, mode, &["k", "--", "true"]].concat());
+                    assert_eq!(busy.code, 75, "{kind}: {}", busy.err);
+                    assert!(busy.err.contains(told), "{kind}: {}", busy.err);
+                }
+            }
+            let show = over.run(&["show", "k"]);
+            assert!(show.out.contains(&shown), "{kind}: {}", show.out);
+            let refused = over.run(&["release", "k", "--foreign"]);
+            assert_ne!(refused.code, 0, "{kind}: {}", refused.out);
+            assert_eq!(state(), before, "{kind}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_read_hides_no_other_line() {
     let Some(over) = Over::new() else { return };
     let held = ["spoilt", "sound"].map(|key| over.start(&["run", key, "--", "sleep", "60"]));

@@ -12,7 +12,12 @@ use crate::traffic;
 /// A server in cluster mode that owns all slots.
 fn cluster() -> RedisServer {
     let options = RedisOptions::new().setting("cluster-enabled", "yes");
-    let server = RedisServer::start(options).unwrap();
+    let mut server = RedisServer::start(options.clone()).unwrap();
+    // Valkey 9 can have several databases in a cluster, and has one unless it is told.
+    let known = ["CONFIG", "GET", "cluster-databases"];
+    if !server.ask(&known).unwrap().is_empty() {
+        server = RedisServer::start(options.setting("cluster-databases", "16")).unwrap();
+    }
     let all = ["CLUSTER", "ADDSLOTSRANGE", "0", "16383"];
     if server.ask(&all).is_err() {
         let slots: Vec<String> = (0..16_384).map(|slot| slot.to_string()).collect();

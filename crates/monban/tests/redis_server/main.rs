@@ -8,8 +8,10 @@
 mod common;
 mod keys;
 mod loading;
+mod long;
 mod monitor;
 mod partition;
+mod permissions;
 mod room;
 mod traffic;
 mod versions;

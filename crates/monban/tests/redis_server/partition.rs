@@ -80,6 +80,11 @@ impl Place {
         }
     }
 
+    /// What is at the key.
+    fn value(&mut self) -> String {
+        self.at_home(|server| server.ask(&["GET", "k"]).unwrap())
+    }
+
     fn nothing_is_left(&mut self) {
         let start = Instant::now();
         loop {
@@ -129,7 +134,8 @@ struct Turn {
 }
 
 impl Turn {
-    /// Waits for its turn on that machine, holds until it is told to leave or has lost, and writes while it holds.
+    /// Waits for its turn on that machine, writes, and holds until it is told to leave. Whenever it has lost, it lets go of
+    /// its lease, as far as it can, and asks again.
     fn on(machine: &Machine, url: &str, value: &Arc<Fenced<Fence>>) -> Self {
         let (url, value) = (url.to_owned(), Arc::clone(value));
         let (got, has_got) = channel();
@@ -138,20 +144,20 @@ impl Turn {
         let thread = machine.run(move || {
             drive(async {
                 let mutex = mutex(&url).await;
-                let lease = turn(&mutex).await;
-                let fence = lease.fence().unwrap();
-                value.write(fence, |value| *value = fence).unwrap();
-                got.send((Instant::now(), fence)).unwrap();
-                let told = tokio::task::spawn_blocking(move || leaves.recv());
-                tokio::select! {
-                    error = lease.lost() => {
-                        lost.send(Instant::now()).unwrap();
-                        let expired = matches!(error, Error::Lost { why: Loss::Expired, .. });
-                        assert!(expired, "{error}");
-
-
+                let mut told = tokio::task::spawn_blocking(move || leaves.recv());
+                loop {
+                    let lease = turn(&mutex).await;
+                    let fence = lease.fence().unwrap();
+                    value.write(fence, |value| *value = fence).unwrap();
+                    got.send((Instant::now(), fence)).unwrap();
+                    tokio::select! {
+                        error = lease.lost() => {
+                            lost.send(Instant::now()).unwrap();
+                            let expired = matches!(error, Error::Lost { why: Loss::Expired, .. });
+                            assert!(expired, "{error}");
+                        }
+                        _ = &mut told => break lease.release().await.unwrap(),
                     }
-                    _ = told => lease.release().await.unwrap(),
                 }
             });
         });
@@ -205,8 +211,28 @@ fn a_holder_that_is_cut_off_for_a_moment_keeps_its_lease_and_for_a_ttl_loses_it_
     assert!(overtaken_by > fence);
     let stale = value.write(fence, |value| *value = fence);
     assert!(stale.is_err(), "a late write is accepted");
-    drop(holder.leave);
-    holder.thread.join().unwrap();
+
+    // It is back, and lets go of what it has lost: which is nobody else's, and it stands behind who holds.
+    let theirs = place.value();
+    assert!(theirs.starts_with("mb1x:"), "{theirs}");
+    place.far.plug().unwrap();
+    place.line(1);
+    sleep(TTL); // whatever its coming back has broken would show by now
+    assert_eq!(place.value(), theirs);
+    assert!(next.lost.try_recv().is_err() && holder.waits_on());
+
+    // Nor does it put their end off: it has the key when they have lost it, and no later.
+    let cut_again = Instant::now();
+    place.near.unplug().unwrap();
+    let their_end = next.lost.recv_timeout(SOON).unwrap();
+    let (got_again, last) = holder.holds();
+    assert!(their_end <= got_again && last > overtaken_by);
+    let after = got_again - cut_again;
+    assert!(after < TTL + Duration::from_secs(3), "{after:?}");
+    place.near.plug().unwrap();
+    place.line(1);
+    holder.leaves();
+    assert!(next.holds().1 > last);
     next.leaves();
     eprintln!(
         "the holder knew {:?} after the cut, and the next had it {:?} later",

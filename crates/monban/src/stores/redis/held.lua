@@ -7,14 +7,16 @@
 -- Puts the expiry off where the key is still the claim's, by that grant; never creates it. Its last command reads all keys: a caller
 -- that sent CLIENT CACHING YES before is told of their next change. Putting an expiry off is a change too, so the
 -- read stands last; and no other key is declared, since old servers watch whatever a script declares.
+-- Of a stranger's value, which may be of any length, only the beginning is read.
 -- Answer: 1 if all are kept, else a list of 1 and 0.
-local values = redis.call('MGET', unpack(KEYS))
 local step, ttl, at = tonumber(ARGV[1]), ARGV[2], 3
 local kept, all = {}, true
 for claim, key in ipairs(KEYS) do
   local mine = ARGV[at]
   if step == 2 then ttl = ARGV[at + 1] end
-  if values[claim] and string.sub(values[claim], 1, #mine) == mine then
+  local value = redis.pcall('GETRANGE', key, 0, #mine - 1)
+  if type(value) == 'table' and not string.find(value.err, 'WRONGTYPE', 1, true) then return value end
+  if value == mine then
     redis.call('PEXPIRE', key, ttl)
     kept[claim] = 1
   else

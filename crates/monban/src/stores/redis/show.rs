@@ -316,7 +316,12 @@ impl Seen {
             return EntryId::Foreign(self.value.clone().into());
         }
         let kind = crate::data::printable(&self.kind);
-        EntryId::Unreadable(format!("a {kind} of another program's").into())
+        let end = if self.left < 0 {
+            ", which never expires: free it by the program that wrote it"
+        } else {
+            ""
+        };
+        EntryId::Unreadable(format!("a {kind} of another program's{end}").into())
     }
 
     fn in_line(&self, key: &Key, placed: &Placed, ahead: usize) -> Entry {
@@ -378,6 +383,6 @@ pub(super) async fn evict(hub: &Hub, entry: &Entry) -> Result<Release> {
 fn not_a_lock(key: &Key, what: &str) -> Error {
     Error::unsupported(
         "redis",
-        format!("{key} is {what}; not a lock of one string: free it by the program that wrote it"),
+        format!("{key} is {what}; only a lock of one string is freed by hand"),
     )
 }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use monban::contract::Attempt;
 use monban::{Error, Fence};
-use monban_testkit::{PostgresServer, wait_until};
+use monban_testkit::{PostgresServer, SlowDisk, slow, wait_until};
 
-use crate::client::{Client, SOON, lasting, mutex, nothing_is_left, pause, run, server};
+use crate::client::{
+    Client, SOON, is_unavailable, lasting, mutex, nothing_is_left, pause, run, server,
+};
 
 /// Short: for as long, and ten seconds more, nothing is granted after a fail-over.
 const TTL: Duration = Duration::from_secs(5);
@@ -172,6 +174,50 @@ fn while_the_standby_is_silent_nobody_is_granted_what_it_has_not_heard_of() {
         pair.standby.cont().unwrap();
         client.comes_in(&long).await;
         client.is_rid_of(&long).await;
+        nothing_is_left(&pair.primary, "k").await;
+    });
+}
+
+/// As before; but the session that raises what is in reserve is still at the primary's own disk when its client gives it up. Ended
+/// there, it would not wait for the standby at all, and its commit would stay.
+#[test]
+fn a_session_whose_commit_is_still_on_its_way_to_the_disk_is_not_ended() {
+    if slow::skipped() {
+        return;
+    }
+    run(async {
+        let mut pair = Pair::start();
+        let url = format!(
+            "postgres://postgres@127.0.0.1:{}/postgres?timeout=300ms",
+            pair.primary.port()
+        );
+        let client = Client::at(&url).await;
+        let short = lasting(client.exclusive("short"), Duration::from_secs(1));
+        client.comes_in(&short).await;
+        client.is_rid_of(&short).await;
+        let sessions = "SELECT pid FROM pg_stat_activity WHERE application_name = 'monban'";
+        let session = pair.primary.ask(sessions).unwrap();
+        let reserve = "SELECT until FROM monban.reserve";
+        let before = pair.primary.ask(reserve).unwrap();
+        pair.standby.stop_signal().unwrap();
+        let slow = SlowDisk::of(session.parse().unwrap(), Duration::from_secs(3)).unwrap();
+        // It needs more than is in reserve, and is written to no table that is logged.
+        let long = lasting(client.exclusive("k"), Duration::from_secs(50));
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(7) {
+            let asked = client.ask(&long).await;
+            assert!(is_unavailable(&asked), "{asked:?}");
+            assert_eq!(pair.primary.ask(reserve).unwrap(), before);
+            pause(20).await;
+        }
+        // What it waits for by now is the standby.
+        let waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        assert_eq!(pair.primary.ask(waits).unwrap(), session);
+        drop(slow);
+        pair.standby.cont().unwrap();
+        client.comes_in(&long).await;
+        client.is_rid_of(&long).await;
+        assert_ne!(pair.primary.ask(reserve).unwrap(), before);
         nothing_is_left(&pair.primary, "k").await;
     });
 }

@@ -131,7 +131,8 @@ impl Hub {
     }
 
     /// A new connection in the place of one that has ended. What the old one sent may still be on its way, or wait for a
-    /// lock, and be carried out after a release: so its session is ended before the new one is used. Behind a pooler
+    /// lock, and be carried out after a release: so its session is over before the new one is used, ended by us if it is idle,
+    /// and by itself if it is at work. Behind a pooler
     /// that cannot be done, and a claim that nobody wants may stay for one TTL.
     async fn reconnect(&self, old: Option<Session>) -> Result<Link> {
         let link = self.connect(Time::Again).await?;

@@ -113,13 +113,17 @@ verb!(
     []
 );
 
-// Ends a session of ours that may still be busy with a request that we have given up; whether it is there still. Not while
-// it waits for a synchronous standby: its commit would be taken for done, and the standby does not have it.
+// Ends a session of ours to which a request that we have given up may still be on its way; whether it is there still. Only while
+// it waits for us. One that is at work may be at its commit, at its own disk or waiting for a synchronous standby: the end would be
+// the end of that wait alone, and the commit would be taken for done while the standby does not have it. What else
+// it does ends by itself, by the limits of `SESSION`. By what it waits for, and not by its state, which a server need not keep
+// (`track_activities`). What is left is a request that arrives between the look and the signal, and is at its commit by then.
 verb!(
     END,
     SELDOM,
-    "SELECT CASE WHEN wait_event = 'SyncRep' THEN false ELSE pg_terminate_backend(pid) END FROM pg_stat_activity \
-     WHERE pid = $1 AND (date_part('epoch', backend_start) * 1000000)::bigint = $2",
+    "SELECT CASE WHEN wait_event_type = 'Client' THEN pg_catalog.pg_terminate_backend(pid) ELSE false END \
+     FROM pg_catalog.pg_stat_activity \
+     WHERE pid = $1 AND (pg_catalog.date_part('epoch', backend_start) * 1000000::double precision)::bigint = $2",
     [INT4, INT8]
 );
 

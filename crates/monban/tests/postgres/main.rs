@@ -23,4 +23,5 @@ mod pooler;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod roles;
+mod strangers;
 mod versions;

@@ -11,7 +11,7 @@ use crate::client::{
     Client, SOON, is_unavailable, mutex, nothing_is_left, pause, run, server, session,
 };
 
-fn pooled(test: impl AsyncFnOnce(PostgresServer, PgBouncer)) {
+pub(crate) fn pooled(test: impl AsyncFnOnce(PostgresServer, PgBouncer)) {
     if service::skipped("pgbouncer") {
         return;
     }

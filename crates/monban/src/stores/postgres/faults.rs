@@ -53,6 +53,8 @@ fn said_by_server(code: &SqlState, said: &str, server: &str) -> Error {
         "42P01" | "42883" | "3F000" | "42704" => rejected(format!(
             "{server} has no schema of monban's, or a part of it ({said}): run `monban schema --apply`"
         )),
+        // Of our own: see `sql/strangers.sql`.
+        "MB003" => rejected(format!("{server}: {said}")),
         "53300" => unavailable(format!(
             "{server} has as many connections as it may have: {said}"
         )),
@@ -206,7 +208,9 @@ mod tests {
     #[test]
     fn each_word_of_the_server_gets_the_fitting_reaction() {
         let text = |code| said_by_server(&SqlState::from_code(code), "said\u{1b}", "h:1/d");
-        for code in ["28P01", "28000", "3D000", "42501", "42P01", "53100"] {
+        for code in [
+            "28P01", "28000", "3D000", "42501", "42P01", "53100", "MB003",
+        ] {
             assert!(!text(code).is_transient(), "{code}");
         }
         for code in [

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, watch};
 
 use super::address::Address;
 use super::link::{Link, OnNotice, Session};
+use super::schema::Strangers;
 use super::server::Time;
 use super::watches::Watches;
 use super::{faults, schema, sql};
@@ -76,7 +77,7 @@ impl Hub {
     /// Makes the schema, or brings it up to date, over a connection for it alone.
     pub(super) async fn apply_schema(&self) -> Result<()> {
         let link = self.connect(Time::First).await?;
-        schema::make(&link, self.address.timeout).await
+        schema::make(&link, self.address.timeout, Strangers::Refused).await
     }
 
     /// What is wrong with the connection at this moment, if anything.

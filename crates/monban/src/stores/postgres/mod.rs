@@ -15,7 +15,8 @@
 //! PostgreSQL 13 to 18, and an older server is refused: CI tests 15, and the others were run by hand, as `docs/stores.md` says.
 //! A session of our own is set to what its requests need, whatever is set for the role or the database; behind a pooler only
 //! `default_transaction_isolation` matters, and another one than `read committed` is refused, as is
-//! `default_transaction_read_only` everywhere.
+//! `default_transaction_read_only` everywhere; and a `search_path` that names `pg_catalog` behind a schema to which others may add would have
+//! their operators called.
 //!
 //! # Permissions
 //!
@@ -27,7 +28,7 @@
 //! GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app;
 //! ```
 //!
-//! and one that checks fences, whether it locks or not, the first of these and
+//! and one that checks fences (`SELECT monban.fence_check('KEY', FENCE)`), whether it locks or not, the first of these and
 //!
 //! ```text
 //! GRANT EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) TO app;
@@ -125,7 +126,8 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, or the user may not do it.
+    /// If the server cannot be reached, or the user may not do it; `Rejected` if somebody else has made a function
+    /// `public.monban_fence_check`, which is named: who calls it would trust its owner.
     pub fn apply_schema(&self) -> Result<()> {
         let hub = Arc::clone(&self.hub);
         // On a thread of its own: the caller may be within a runtime, which does not let another one run there.

@@ -85,16 +85,29 @@ pub(super) async fn look(link: &Link, timeout: Duration) -> Result<()> {
         Some(there) => match there.here(link)? {
             Verdict::Leave => Ok(()),
             Verdict::ReplaceIfOurs if !there.ours => Ok(()),
-            _ => make(link, timeout).await,
+            _ => make(link, timeout, Strangers::Left).await,
         },
-        None => make(link, timeout).await,
+        None => make(link, timeout, Strangers::Refused).await,
     }
 }
 
+/// What becomes of the schema beside a function of somebody else's that has the short name of the check of fences: see
+/// `sql/strangers.sql`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strangers {
+    /// It is not made, nor said to be up to date.
+    Refused,
+    /// It is in use already, and whoever opens it has not come for that.
+    Left,
+}
+
 /// Makes the schema, or brings it up to date: as one transaction. Who comes second waits, and finds it made.
-pub(super) async fn make(link: &Link, timeout: Duration) -> Result<()> {
+pub(super) async fn make(link: &Link, timeout: Duration, strangers: Strangers) -> Result<()> {
     link.simple(sql::BEGIN_SCHEMA).await?;
-    let made = make_within(link, timeout).await;
+    let mut made = make_within(link, timeout).await;
+    if made.is_ok() && strangers == Strangers::Refused {
+        made = link.simple(sql::STRANGERS).await;
+    }
     let end = if made.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = link.simple(end).await;
     made.and(ended)

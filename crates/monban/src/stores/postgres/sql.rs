@@ -91,15 +91,16 @@ verb!(SWEEP, SELDOM, "SELECT monban.sweep($1)", [INT4]);
 verb!(
     READ_VERSIONS,
     SELDOM,
-    "SELECT format, monban.version(), (SELECT pg_has_role(proowner, 'USAGE') FROM pg_proc \
-     WHERE oid = 'monban.version()'::regprocedure) FROM monban.reserve",
+    "SELECT format, monban.version(), (SELECT pg_catalog.pg_has_role(proowner, 'USAGE') FROM pg_catalog.pg_proc \
+     WHERE oid = 'monban.version()'::pg_catalog.regprocedure::pg_catalog.oid) FROM monban.reserve",
     []
 );
 // Whether that would not fail.
 verb!(
     IS_MADE,
     SELDOM,
-    "SELECT to_regclass('monban.reserve') IS NOT NULL AND to_regprocedure('monban.version()') IS NOT NULL",
+    "SELECT pg_catalog.to_regclass('monban.reserve') IS NOT NULL \
+     AND pg_catalog.to_regprocedure('monban.version()') IS NOT NULL",
     []
 );
 verb!(PING, SELDOM, "SELECT 1", []);
@@ -107,9 +108,11 @@ verb!(PING, SELDOM, "SELECT 1", []);
 verb!(
     GREET,
     SELDOM,
-    "SELECT pg_backend_pid(), current_setting('server_version_num')::integer, pg_is_in_recovery(), \
-     current_setting('transaction_read_only') = 'on', current_setting('transaction_isolation'), \
-     (SELECT (date_part('epoch', backend_start) * 1000000)::bigint FROM pg_stat_activity WHERE pid = pg_backend_pid())",
+    "SELECT pg_catalog.pg_backend_pid(), pg_catalog.current_setting('server_version_num')::integer, \
+     pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on', \
+     pg_catalog.current_setting('transaction_isolation'), \
+     (SELECT (pg_catalog.date_part('epoch', backend_start) * 1000000::double precision)::bigint \
+     FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())",
     []
 );
 
@@ -127,14 +130,15 @@ verb!(
     [INT4, INT8]
 );
 
-/// For a session of our own: every request ends in bounded time, and is planned once, by the keys.
-pub(super) const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
+/// For a session of our own: names are the server's own unless they say otherwise; every request ends in bounded time, and is
+/// planned once, by the keys.
+pub(super) const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET default_transaction_isolation = 'read committed'; \
     SET lock_timeout = '500ms'; SET idle_in_transaction_session_timeout = 0; \
     SET client_min_messages = warning; SET jit = off; SET plan_cache_mode = force_generic_plan; \
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// Begins the transaction that makes the schema: who comes second waits, and looks again (the lock is that of `tables.sql`).
-pub(super) const BEGIN_SCHEMA: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
+pub(super) const BEGIN_SCHEMA: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; \
     SELECT set_config('lock_timeout', '0', true), set_config('statement_timeout', '0', true); \
     SELECT pg_advisory_xact_lock(7881702167011291749)";
 
@@ -166,7 +170,13 @@ macro_rules! schema {
 pub(super) const SCHEMA_BODY: &str = schema!("", "");
 
 /// What `monban schema` prints.
-pub(super) const SCHEMA: &str = schema!("BEGIN;\n\n", "\nCOMMIT;\n");
+pub(super) const SCHEMA: &str = schema!(
+    "BEGIN;\n\n",
+    concat!("\n\n", include_str!("sql/strangers.sql"), "\nCOMMIT;\n")
+);
+
+/// What refuses to go on beside a stranger's check of fences.
+pub(super) const STRANGERS: &str = include_str!("sql/strangers.sql");
 
 /// The version of what the tables keep. Programs of one format share a database; those of an earlier one refuse it.
 pub(super) const FORMAT: i32 = 1;
@@ -185,10 +195,50 @@ mod tests {
 
     use super::*;
 
+    /// A function in another schema that fits better would be called instead, as whoever locks: by PostgreSQL's rules that can be
+    /// one of everything that takes arrays, or anything, and none of what is named here for the types it is given.
+    #[test]
+    fn every_function_that_is_called_is_called_by_its_schema() {
+        const WORDS: &[&str] = &["coalesce", "greatest", "least", "nullif"];
+        const EXACT: &[&str] = &["bool_and", "count", "max", "min", "row_number", "sum"];
+        let own = fence_check(SCHEMA);
+        let mut calls = 0;
+        for line in own.lines().map(|line| line.split("--").next().unwrap()) {
+            let line: String = line.split('\'').step_by(2).collect(); // without what is quoted
+            for (at, _) in line.match_indices('(') {
+                let before = &line[..at];
+                let name = before.trim_end_matches(|c: char| c == '_' || c.is_ascii_alphanumeric());
+                let (called, before) = (&before[name.len()..], name);
+                if called.is_empty() || before.ends_with('.') {
+                    continue;
+                }
+                calls += 1;
+                let alias = before.ends_with(" AS ") || before.ends_with("ORDINALITY ");
+                // Of several arrays at once it is the server's own, whatever the path; and by a schema it takes but one.
+                let several =
+                    called == "unnest" && line[at..].split(')').next().unwrap().contains(',');
+                assert!(
+                    alias || several || WORDS.contains(&called) || EXACT.contains(&called),
+                    "{called}: {line}"
+                );
+            }
+        }
+        assert!(calls > 30, "{calls}");
+    }
+
+    /// The schema without the body of the one function that has a path of its own.
+    fn fence_check(schema: &str) -> String {
+        let (before, rest) = schema
+            .split_once("SET search_path = pg_catalog, pg_temp AS $$")
+            .unwrap();
+        let (_, after) = rest.split_once("$$;").unwrap();
+        format!("{before}{after}")
+    }
+
     /// Functions that change without a new version would not be replaced in the databases that have the old ones.
     #[test]
     fn functions_that_change_have_a_new_version() {
-        const FINGERPRINT: &str = "30ebe05fe7e6cc6e";
+        const FINGERPRINT: &str = "4ca47db271b95719";
         let said = format!("monban.version() > {FUNCTIONS} THEN");
         assert!(SCHEMA.contains(&said), "tables.sql");
         let said = format!("IMMUTABLE AS $$ SELECT {FUNCTIONS} $$;");

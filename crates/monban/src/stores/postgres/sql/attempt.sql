@@ -15,12 +15,12 @@ DECLARE
   a monban.answer;
   moment bigint := monban.now();
   bound CONSTANT bigint := monban.unlogged();
-  count integer := cardinality(keys);
+  count integer := pg_catalog.cardinality(keys);
   done boolean[];
   i integer;
 BEGIN
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR moment + least((SELECT max(t) FROM unnest(ttls) AS t), bound) > e.until THEN
+  IF NOT FOUND OR moment + least((SELECT max(t) FROM pg_catalog.unnest(ttls) AS t), bound) > e.until THEN
     FOR i IN 1..count LOOP
       a.at := i;
       a.what := 'e';
@@ -49,7 +49,7 @@ BEGIN
       RETURN NEXT a;
     END LOOP;
   END IF;
-  FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
+  FOR i IN SELECT at FROM pg_catalog.unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
     a := monban.ask(keys[i], ids[i], takes[i], slots[i], moment, ttls[i], queues[i], claimants[i], listens, patient, e);
     a.at := i;
     RETURN NEXT a;
@@ -80,7 +80,7 @@ BEGIN
       IF next <= r.ceiling THEN
         UPDATE monban.head AS h SET fence = next, since = moment, expires = moment + ttl, lingers = false, logged = false,
           holder = mine, claimant = who WHERE h.ctid = r.spot;
-        RETURN 'g:' || next;
+        RETURN 'g:' || next::text;
       END IF;
     ELSIF r.holder <> mine AND r.expires > moment THEN
       IF r.crowd THEN
@@ -96,7 +96,7 @@ BEGIN
             WHERE h.ctid = r.spot;
         END IF;
         -- In the place of a fence, a number that no earlier grant was above.
-        RETURN concat(CASE WHEN r.lingers THEN 'l' ELSE 'h' END, ':', greatest(r.fence, moment), '::', ahead + 1, ':',
+        RETURN pg_catalog.concat(CASE WHEN r.lingers THEN 'l' ELSE 'h' END, ':', greatest(r.fence, moment), '::', ahead + 1, ':',
           moment - r.since, ':', greatest(waits, r.expires) - moment, ':', r.claimant);
       END IF;
     END IF;
@@ -125,7 +125,7 @@ DECLARE
   lasts boolean := moment + ttl > e.until;
 BEGIN
   IF patient THEN
-    PERFORM set_config('lock_timeout', '50ms', true);
+    PERFORM pg_catalog.set_config('lock_timeout', '50ms', true);
     SELECT * INTO h FROM monban.head WHERE key = k FOR NO KEY UPDATE;
   ELSE
     SELECT * INTO h FROM monban.head WHERE key = k FOR NO KEY UPDATE SKIP LOCKED;

@@ -9,6 +9,17 @@
 -- and reads the fence of the locked version, whatever the isolation level: under REPEATABLE READ a head that has changed
 -- since the snapshot is an error 40001, and the transaction is to be repeated. A head that was removed as idle, or lost in a
 -- crash, is an error too: then nothing is known of later grants.
+--
+-- It bars grants, so it is not everybody's, as functions are when they are made. Only when it is made: what an administrator grants
+-- stays. An empty one is made first, since rights that the database gives to whatever is made (ALTER DEFAULT PRIVILEGES) leave no
+-- trace of whether anybody has granted this one.
+DO $$ BEGIN
+  IF pg_catalog.to_regprocedure('monban.fence_check(bytea, bigint)') IS NULL THEN
+    CREATE FUNCTION monban.fence_check(key bytea, fence bigint) RETURNS void LANGUAGE plpgsql AS 'BEGIN END';
+    REVOKE EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) FROM PUBLIC;
+  END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION monban.fence_check(key bytea, fence bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -27,20 +38,14 @@ END $$;
 CREATE OR REPLACE FUNCTION monban.fence_check(key text, fence bigint) RETURNS void LANGUAGE sql AS
 $$ SELECT monban.fence_check(pg_catalog.convert_to($1, 'UTF8'), $2) $$;
 
--- It bars grants, so it is not everybody's, as functions are when they are made. Once: what an administrator grants stays.
-DO $$ BEGIN
-  IF (SELECT proacl IS NULL FROM pg_catalog.pg_proc WHERE oid = 'monban.fence_check(bytea, bigint)'::pg_catalog.regprocedure) THEN
-    REVOKE EXECUTE ON FUNCTION monban.fence_check(bytea, bigint) FROM PUBLIC;
-  END IF;
-END $$;
-
 -- The same by a name that needs no schema before it, where there is a schema `public` and whoever runs this may add to it. It runs
--- as its caller, who needs the right to the other one.
+-- as its caller, who needs the right to the other one. Where others may add to `public`, they can have one of this name too, which
+-- accepts whatever it is told: `strangers.sql` looks for it, and who writes `monban.fence_check` does not call it.
 DO $$ BEGIN
   CREATE OR REPLACE FUNCTION public.monban_fence_check(key bytea, fence bigint) RETURNS void LANGUAGE sql AS
     'SELECT monban.fence_check($1, $2)';
   CREATE OR REPLACE FUNCTION public.monban_fence_check(key text, fence bigint) RETURNS void LANGUAGE sql AS
     'SELECT monban.fence_check($1, $2)';
-EXCEPTION WHEN insufficient_privilege OR invalid_schema_name THEN
+EXCEPTION WHEN insufficient_privilege OR invalid_schema_name OR invalid_function_definition OR wrong_object_type THEN
   RAISE NOTICE 'there is no monban_fence_check outside the schema monban: write monban.fence_check';
 END $$;

@@ -15,8 +15,8 @@ DECLARE
   i integer;
 BEGIN
   SELECT * INTO e FROM monban.epoch;
-  IF NOT FOUND OR moment + least((SELECT max(t) FROM unnest(ttls) AS t), bound) > e.until THEN
-    FOR i IN 1..cardinality(keys) LOOP
+  IF NOT FOUND OR moment + least((SELECT max(t) FROM pg_catalog.unnest(ttls) AS t), bound) > e.until THEN
+    FOR i IN 1..pg_catalog.cardinality(keys) LOOP
       a.at := i;
       a.what := 'e';
       RETURN NEXT a;
@@ -40,7 +40,7 @@ BEGIN
       RETURN NEXT a;
     END LOOP;
   END IF;
-  FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
+  FOR i IN SELECT at FROM pg_catalog.unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
     a.at := i;
     a.what := monban.keep(keys[i], ids[i], fences[i], moment, ttls[i], e.until, patient);
     RETURN NEXT a;
@@ -51,7 +51,7 @@ END $$;
 CREATE OR REPLACE FUNCTION monban.grip(k bytea, patient boolean) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   IF patient THEN
-    PERFORM set_config('lock_timeout', '50ms', true);
+    PERFORM pg_catalog.set_config('lock_timeout', '50ms', true);
     PERFORM FROM monban.head WHERE key = k FOR NO KEY UPDATE;
     RETURN FOUND;
   END IF;
@@ -125,7 +125,7 @@ BEGIN
       RETURN NEXT a;
     END LOOP;
   END IF;
-  FOR i IN SELECT at FROM unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
+  FOR i IN SELECT at FROM pg_catalog.unnest(keys) WITH ORDINALITY AS u(key, at) WHERE done[at] IS NULL ORDER BY key, at LOOP
     a.at := i;
     a.what := monban.leave(keys[i], ids[i], moment, lingers[i], patient);
     RETURN NEXT a;
@@ -170,7 +170,7 @@ BEGIN
         UPDATE monban.head AS s SET fence = minted, low = stood + 1, since = moment, expires = lives, holder = next, claimant = who,
           crowd = s.place > stood WHERE s.ctid = spot;
         IF hears THEN
-          told := monban.tell('g', next, ':' || minted || ':-1')::text; -- an expression is no statement
+          told := monban.tell('g', next, ':' || minted::text || ':-1')::text; -- an expression is no statement
         END IF;
         RETURN 'd';
       END IF;
@@ -199,7 +199,7 @@ BEGIN
     IF h.lingers THEN
       RETURN 'd'; -- by an earlier release
     ELSIF lingering IS NOT NULL THEN
-      PERFORM set_config('synchronous_commit', 'on', true); -- as in `prepare`: a crash must not forget it
+      PERFORM pg_catalog.set_config('synchronous_commit', 'on', true); -- as in `prepare`: a crash must not forget it
       INSERT INTO monban.linger (key, id, fence, since, expires, claimant)
         VALUES (k, mine, h.fence, moment, moment + lingering, h.claimant)
         ON CONFLICT (key) DO UPDATE SET (id, fence, since, expires, claimant) =

@@ -1,7 +1,7 @@
 -- The line of one key. Whoever calls these has locked the key's head FOR NO KEY UPDATE.
 
 CREATE OR REPLACE FUNCTION monban.now() RETURNS bigint LANGUAGE sql VOLATILE AS
-$$ SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000)::bigint $$;
+$$ SELECT (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) * 1000000::double precision)::bigint $$;
 
 -- For how long a claim may hold without being logged: see `prepare`.
 CREATE OR REPLACE FUNCTION monban.unlogged() RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT 60000000::bigint $$;
@@ -21,7 +21,7 @@ CREATE OR REPLACE FUNCTION monban.note(
   k bytea, mine bytea, weight bigint, capacity bigint, by bigint, chair integer, began bigint, ends bigint, who text
 ) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM set_config('synchronous_commit', 'on', true); -- as in `prepare`
+  PERFORM pg_catalog.set_config('synchronous_commit', 'on', true); -- as in `prepare`
   INSERT INTO monban.lasting AS l (key, id, takes, slots, fence, seat, since, expires, claimant)
     VALUES (k, mine, weight, capacity, by, chair, began, ends, who)
     ON CONFLICT (key, id) DO UPDATE SET (takes, slots, fence, seat, since, expires, claimant) =
@@ -34,7 +34,7 @@ CREATE OR REPLACE FUNCTION monban.strike(k bytea, mine bytea) RETURNS void LANGU
 BEGIN
   DELETE FROM monban.lasting WHERE key = k AND id = mine;
   IF FOUND THEN
-    PERFORM set_config('synchronous_commit', 'on', true);
+    PERFORM pg_catalog.set_config('synchronous_commit', 'on', true);
   END IF;
 END $$;
 
@@ -117,7 +117,7 @@ BEGIN
         END IF;
       END IF;
       IF c.listens AND c.id IS DISTINCT FROM mine THEN
-        PERFORM monban.tell('g', c.id, ':' || minted || ':' || coalesce(chair, -1));
+        PERFORM monban.tell('g', c.id, ':' || minted::text || ':' || coalesce(chair, -1)::text);
       END IF;
     END LOOP;
   END IF;

@@ -65,11 +65,11 @@ BEGIN
       lockers := ARRAY[mark];
     END IF;
     RETURN QUERY
-      SELECT k, pg_catalog.concat_ws(', ', CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'session ' || l.pid END,
+      SELECT k, pg_catalog.concat_ws(', ', CASE WHEN l.pid IS NULL THEN 'a prepared transaction' ELSE 'session ' || l.pid::text END,
           'user ' || coalesce(a.usename::text, p.owner::text), nullif(a.application_name, '')),
-        monban.now() - (pg_catalog.date_part('epoch', coalesce(a.xact_start, p.prepared)) * 1000000)::bigint,
+        monban.now() - (pg_catalog.date_part('epoch', coalesce(a.xact_start, p.prepared)) * 1000000::double precision)::bigint,
         CASE WHEN l.pid IS NULL THEN 'ROLLBACK PREPARED ' || pg_catalog.quote_literal(p.gid)
-          ELSE 'SELECT pg_terminate_backend(' || l.pid || ')' END
+          ELSE 'SELECT pg_terminate_backend(' || l.pid::text || ')' END
       FROM pg_catalog.pg_locks AS l
         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
         LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction = l.transactionid

@@ -24,6 +24,9 @@
 -- What is in the tables is of one format, which `reserve` names. The functions have versions beside (`monban.version()`):
 -- within a format, programs of both versions work with either functions, and the later ones stay.
 
+-- Whoever runs this may be a superuser, and the names here are to be no stranger's.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 DO $$ BEGIN
   -- Before anything else, so that who comes second waits here, and the functions of a later monban are left as they are.
   PERFORM pg_catalog.set_config('lock_timeout', '0', true), pg_catalog.pg_advisory_xact_lock(7881702167011291749);

@@ -14,8 +14,8 @@ DECLARE
   margin CONSTANT bigint := 5000000;
   need CONSTANT bigint := least(ttl, monban.unlogged());
 BEGIN
-  PERFORM set_config('synchronous_commit', 'on', true); -- whatever the database's setting: it is what the promise rests on
-  PERFORM set_config('lock_timeout', '2s', true);
+  PERFORM pg_catalog.set_config('synchronous_commit', 'on', true); -- whatever the database's setting: it is what the promise rests on
+  PERFORM pg_catalog.set_config('lock_timeout', '2s', true);
   SELECT * INTO STRICT r FROM monban.reserve FOR UPDATE;
   SELECT * INTO e FROM monban.epoch;
   moment := monban.now();

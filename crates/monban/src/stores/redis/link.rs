@@ -72,6 +72,9 @@ impl Link {
                     Err(error) => Err(faults::of(error, &name)),
                 }
             }
+            Err(error) if time == Time::First => {
+                Err(faults::of_greeting(error, &name, address.tls.as_ref()))
+            }
             Err(error) => Err(faults::of(error, &name)),
         }
     }
@@ -149,7 +152,11 @@ impl Link {
         let mut answers = self.pipeline(&pipeline, CONNECTING).await?;
         for answer in &mut answers {
             let answer = std::mem::take(answer);
-            self.server.learn(self.checked(answer)?);
+            match self.checked(answer) {
+                Ok(answer) => self.server.learn(answer),
+                Err(_) if self.server.sentinel => return Err(faults::sentinel(&self.name)),
+                Err(error) => return Err(error),
+            }
         }
         server::check(&self.server, address, time)?;
         Ok(self)

@@ -88,9 +88,11 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`. Nothing is connected yet.
+    /// A store at `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`, or `valkey[s]://`. Nothing is
+    /// connected yet.
     ///
     /// Options: `ca=FILE`, trust the certificate authorities in this file instead of the system's;
+    /// `cert=FILE` and `key=FILE`, show this certificate to a server that wants one;
     /// `evicting=allow`, accept a server that may evict keys; `signal=python-redis-lock`, wake the waiters of that
     /// client on release; `timeout=2s`, the longest wait for an answer.
     ///

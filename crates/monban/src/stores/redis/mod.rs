@@ -36,7 +36,8 @@
 //! ```
 //!
 //! with the pattern of the keys that are locked in place of `app:*`, twice: users of different prefixes then cannot touch each
-//! other's keys and lines. They share the fence counter, which whoever may lock can raise, and the channels, which are named by
+//! other's keys and lines. They share the fence counter, which whoever may lock can raise, and so far that
+//! no fence can follow and all are barred, and the channels, which are named by
 //! processes, not by keys. Who may only publish there can wake others for nothing, or keep a waiter asleep for up to 5 s, but
 //! grant nothing: a grant is believed if it names the claim's id, and that is told to nobody before. `scan` and `type` are
 //! for listings only. Without

@@ -16,7 +16,7 @@ use monban::contract::{Attempt, Renewal, Store, Why};
 use monban::data::Mode;
 use monban::stores::redis::RedisStore;
 use monban_testkit::process::Process;
-use monban_testkit::{RedisOptions, RedisServer, free_port, wait_until};
+use monban_testkit::{RedisOptions, RedisServer, free_port, redis, service, wait_until};
 
 #[test]
 fn the_way_in_is_explained_where_it_is_barred() {
@@ -38,6 +38,7 @@ fn the_way_in_is_explained_where_it_is_barred() {
             !error.is_transient() && error.to_string().contains("wants a password"),
             "{error}"
         );
+        assert!(std::error::Error::source(&error).is_none(), "{error:?}");
         Client::of(&server).await;
         let error = refused(&format!("redis://127.0.0.1:{}", free_port().unwrap())).await;
         assert!(
@@ -475,7 +476,7 @@ fn a_sentinel_and_a_barred_command_are_named_without_the_text_of_a_script() {
         let file = dir.path().join("sentinel.conf");
         let port = free_port().unwrap();
         std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n")).unwrap();
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(service::program(redis::SERVER, redis::PROGRAMS).unwrap());
         command.arg(&file).arg("--sentinel").current_dir(dir.path());
         let mut sentinel = Process::spawn(
             command.stdout(std::process::Stdio::null()),

@@ -150,13 +150,18 @@ impl Link {
             tracking.arg("OPTIN").arg("NOLOOP");
         }
         let mut answers = self.pipeline(&pipeline, CONNECTING).await?;
+        let mut refusal = None;
         for answer in &mut answers {
-            let answer = std::mem::take(answer);
-            match self.checked(answer) {
+            match self.checked(std::mem::take(answer)) {
                 Ok(answer) => self.server.learn(answer),
-                Err(_) if self.server.sentinel => return Err(faults::sentinel(&self.name)),
-                Err(error) => return Err(error),
+                Err(error) => refusal = refusal.or(Some(error)),
             }
+        }
+        if self.server.sentinel {
+            return Err(faults::sentinel(&self.name));
+        }
+        if let Some(error) = refusal {
+            return Err(error);
         }
         server::check(&self.server, address, time)?;
         Ok(self)

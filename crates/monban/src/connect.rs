@@ -224,7 +224,7 @@ mod fuzzed {
             "redis+unix:///run/redis.sock",
         ] {
             let opened = crate::block_on(Locks::connect(url));
-            let error = opened.err().expect("refused").to_string();
+            let error = opened.expect_err("refused").to_string();
             let said = ["Unix socket", "redis://127.0.0.1:6379"];
             assert!(said.iter().all(|word| error.contains(word)), "{error}");
             assert!(!error.contains("s3cret"), "{error}");

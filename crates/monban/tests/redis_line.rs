@@ -228,9 +228,25 @@ fn fences_grow_whatever_becomes_of_the_counter() {
         server.ask(&["SET", "monban:{fence}", ahead]).unwrap();
         check("with a counter far ahead, as after a clock that went back").await;
         assert!(last.unwrap().as_i64() > ahead.parse().unwrap());
+    });
+}
+
+/// What is no number, or less than any fence, is as good as nothing: the server's time goes on.
+#[test]
+fn a_counter_that_says_nothing_is_healed() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let mut last = client.fence(&client.exclusive("first")).await;
         for junk in ["junk", "nan", "-5", "", "-inf"] {
-            server.ask(&["SET", "monban:{fence}", junk]).unwrap();
-            check(junk).await;
+            for mode in [TWO, Mode::Exclusive] {
+                server.ask(&["SET", "monban:{fence}", junk]).unwrap();
+                let claim = client.claim("k", mode);
+                let fence = client.fence(&claim).await;
+                assert!(fence > last, "{junk}: {fence:?} after {last:?}");
+                last = fence;
+                client.releases(&claim).await;
+            }
         }
     });
 }

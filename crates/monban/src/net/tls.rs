@@ -87,14 +87,13 @@ impl Tls {
     /// What to do about it, where that is known.
     fn hint(&self, error: &rustls::Error) -> &'static str {
         match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-                match self.authority {
-                    None => {
-                        "; if its authority is not one of the system's, name its file with ca=FILE"
-                    }
-                    Some(_) => "; the file of ca= does not hold its authority",
-                }
-            }
+            rustls::Error::InvalidCertificate(
+                // The second: another authority of the same name.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => match self.authority {
+                None => "; if its authority is not one of the system's, name its file with ca=FILE",
+                Some(_) => "; the file of ca= does not hold its authority",
+            },
             rustls::Error::AlertReceived(_) => self.refusal(&error.to_string()).unwrap_or(""),
             _ => "",
         }

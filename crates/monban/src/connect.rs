@@ -67,7 +67,7 @@ impl LocksBuilder {
             "unix" | "redis+unix" | "redis+socket" | "redis+sock" | "valkey+unix" => {
                 Err(Error::invalid(format!(
                     "'{scheme}:' is a Unix socket, over which monban does not reach Redis; name the server's host and \
-                     port, as in redis://127.0.0.1:6379 (its settings \"bind\" and \"port\")"
+                     port, as in redis://HOST:PORT (its settings \"bind\" and \"port\")"
                 )))
             }
             _ => {
@@ -225,7 +225,7 @@ mod fuzzed {
         ] {
             let opened = crate::block_on(Locks::connect(url));
             let error = opened.expect_err("refused").to_string();
-            let said = ["Unix socket", "redis://127.0.0.1:6379"];
+            let said = ["Unix socket", "redis://HOST:PORT"];
             assert!(said.iter().all(|word| error.contains(word)), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }

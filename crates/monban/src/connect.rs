@@ -173,6 +173,8 @@ mod tests {
             ("postgresql", "postgres"),
             ("redis", "redis"),
             ("rediss", "redis"),
+            ("valkey", "redis"),
+            ("valkeys", "redis"),
         ];
         for (scheme, feature) in known {
             let error = Server::of(scheme).expect(scheme).is_left_out();

@@ -281,7 +281,6 @@ mod tests {
             "redis://me:12/sentinel-7f@h",
             "redis://me:sentinel-7f#12@h",
             "redis://me:sentinel-7f,12@h:x",
-            "redis://me:sentinel-7f@h?sentinel-7f=1&sentinel-7f=1",
         ] {
             if let Err(error) = Address::parse(broken) {
                 assert!(

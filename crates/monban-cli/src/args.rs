@@ -59,7 +59,7 @@ pub(crate) enum Verb {
         #[arg(value_parser = KeyParser)]
         key: Key,
         /// The claim's ID, as `ls` and `show` print it
-        #[arg(long, value_name = "ID", required_unless_present = "foreign")]
+        #[arg(long, value_name = "ID")]
         id: Option<String>,
         /// Free what a program that is not monban left at the key
         #[arg(long, conflicts_with = "id")]

@@ -29,7 +29,7 @@ impl Locks {
     /// | `etcd://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...][/PREFIX]` | an etcd cluster (feature `etcd`); `etcds://` with TLS |
     /// | `postgres://[USER[:PASSWORD]@]HOST[:PORT][,...][/DATABASE]` | a PostgreSQL primary, also behind a pooler (feature `postgres`); TLS with `?sslmode=verify-full` |
     /// | `postgres:///DATABASE?host=/run/postgresql` | the same over a socket of this host |
-    /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS |
+    /// | `redis://[USER[:PASSWORD]@]HOST[:PORT][/DB]` | one Redis or Valkey primary (feature `redis`); `rediss://` with TLS; `valkey://` and `valkeys://` are the same |
     ///
     /// # Errors
     ///
@@ -64,6 +64,12 @@ impl LocksBuilder {
                 let clock = self.chosen_clock();
                 self.open(Arc::new(MemoryStore::new(clock))).await
             }
+            "unix" | "redis+unix" | "redis+socket" | "redis+sock" | "valkey+unix" => {
+                Err(Error::invalid(format!(
+                    "'{scheme}:' is a Unix socket, over which monban does not reach Redis; name the server's host and \
+                     port, as in redis://HOST:PORT (its settings \"bind\" and \"port\")"
+                )))
+            }
             _ => {
                 let server = Server::of(scheme).ok_or_else(|| unknown(Some(scheme)))?;
                 self.open(server.store(url)?).await
@@ -87,7 +93,7 @@ impl Server {
         match scheme {
             "etcd" | "etcds" => Some(Self::Etcd),
             "postgres" | "postgresql" => Some(Self::Postgres),
-            "redis" | "rediss" => Some(Self::Redis),
+            "redis" | "rediss" | "valkey" | "valkeys" => Some(Self::Redis),
             _ => None,
         }
     }
@@ -167,6 +173,8 @@ mod tests {
             ("postgresql", "postgres"),
             ("redis", "redis"),
             ("rediss", "redis"),
+            ("valkey", "redis"),
+            ("valkeys", "redis"),
         ];
         for (scheme, feature) in known {
             let error = Server::of(scheme).expect(scheme).is_left_out();
@@ -211,6 +219,20 @@ mod fuzzed {
     use crate::dice::fuzz;
     use crate::stores::redis::RedisStore;
 
+    #[test]
+    fn a_socket_of_redis_is_refused_with_a_way_out() {
+        for url in [
+            "unix:///run/redis.sock?password=s3cret",
+            "redis+unix:///run/redis.sock",
+        ] {
+            let opened = crate::block_on(Locks::connect(url));
+            let error = opened.expect_err("refused").to_string();
+            let said = ["Unix socket", "redis://HOST:PORT"];
+            assert!(said.iter().all(|word| error.contains(word)), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
     /// Passwords have every character that means something in a URL, and people forget to encode them.
     #[test]
     fn no_url_panics_or_shows_its_password() {
@@ -219,6 +241,7 @@ mod fuzzed {
             let scheme = dice.one(&[
                 "redis://",
                 "rediss://",
+                "valkey://",
                 "redis:",
                 "file:",
                 "file://",

@@ -8,13 +8,15 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use common::{Client, least_permissions, leftovers, refused, run, server};
+use common::{Client, least_permissions, leftovers, pause, refused, run, server, woken};
 use monban::Error;
-use monban::contract::Store;
+use monban::contract::{Attempt, Renewal, Store, Why};
 use monban::data::Mode;
 use monban::stores::redis::RedisStore;
-use monban_testkit::{RedisOptions, RedisServer, free_port, wait_until};
+use monban_testkit::process::Process;
+use monban_testkit::{RedisOptions, RedisServer, free_port, redis, service, wait_until};
 
 #[test]
 fn the_way_in_is_explained_where_it_is_barred() {
@@ -36,6 +38,7 @@ fn the_way_in_is_explained_where_it_is_barred() {
             !error.is_transient() && error.to_string().contains("wants a password"),
             "{error}"
         );
+        assert!(std::error::Error::source(&error).is_none(), "{error:?}");
         Client::of(&server).await;
         let error = refused(&format!("redis://127.0.0.1:{}", free_port().unwrap())).await;
         assert!(
@@ -139,6 +142,36 @@ fn a_primary_that_becomes_a_replica_is_not_used_any_more() {
             common::pause(50).await;
         }
         panic!("{last:?}");
+    });
+}
+
+/// What the documentation says of a replica that takes over: both may hold for a time, and the second fence is greater.
+/// The replica has no more than what had reached it: here everything, or nothing.
+#[test]
+fn a_replica_that_takes_over_grants_greater_fences_than_its_primary() {
+    run(async {
+        let old = server();
+        let new = RedisServer::start(RedisOptions::new().replica_of(old.port())).unwrap();
+        let first = Client::of(&old).await;
+        let held = first.exclusive("held");
+        let before = first.fence(&held).await;
+        wait_until("replication", common::SOON, || {
+            Ok(new.ask(&["EXISTS", "held"])? == "1")
+        })
+        .unwrap();
+        // It does not hear any more of what its primary grants.
+        let ask = |words: &[&str]| new.ask(words).unwrap();
+        ask(&["REPLICAOF", "127.0.0.1", "1"]);
+        let unheard = first.exclusive("unheard");
+        let late = first.fence(&unheard).await;
+        ask(&["REPLICAOF", "NO", "ONE"]);
+        let second = Client::of(&new).await;
+        assert_eq!(second.waits(&second.exclusive("held")).await.why, Why::Held);
+        // The one that did not get across: two hold it, and both believe it.
+        let also = second.exclusive("unheard");
+        assert!(second.fence(&also).await > late && late > before);
+        assert_eq!(first.renews(&unheard).await, Renewal::Kept);
+        assert_eq!(second.renews(&also).await, Renewal::Kept);
     });
 }
 
@@ -305,6 +338,50 @@ fn a_list_shows_what_may_be_seen_and_says_if_that_is_nothing() {
     });
 }
 
+/// A right that is taken away concerns the keys that it was about: the others are watched as before.
+#[test]
+fn a_key_that_may_no_longer_be_read_keeps_nobody_from_hearing_of_another() {
+    run(async {
+        let server = server();
+        least_permissions(&server, "~app:*");
+        let rights = |keys: &[&str]| {
+            let mut words = vec![
+                "ACL",
+                "SETUSER",
+                "monban",
+                "resetkeys",
+                "~monban:*",
+                "~app:*",
+            ];
+            words.extend(keys);
+            server.ask(&words).unwrap();
+        };
+        rights(&["~b:*"]);
+        let url = format!("redis://monban:least@127.0.0.1:{}", server.port());
+        let client = Client::at(&url).await;
+        let warm = client.exclusive("app:warm");
+        client.takes(&warm).await;
+        client.releases(&warm).await;
+        let claims = ["b:k", "app:k", "b:l", "app:l"].map(|key| client.exclusive(key));
+        let answers = client.attempts(&claims).await;
+        // Nothing else runs on this thread: they have not been looked at yet.
+        rights(&[]);
+        pause(100).await;
+        for (at, answer) in answers.into_iter().enumerate() {
+            let Ok(Attempt::Granted(grant)) = answer else {
+                panic!("{answer:?}")
+            };
+            if at % 2 == 0 {
+                continue;
+            }
+            server.ask(&["DEL", &claims[at].key.to_string()]).unwrap();
+            let start = Instant::now();
+            woken(grant.lost.unwrap()).await;
+            assert!(start.elapsed() < Duration::from_millis(500));
+        }
+    });
+}
+
 /// Without the right to end the old connection the store works; only its promise about orphans is weaker.
 #[test]
 fn without_client_kill_a_connection_is_made_again_all_the_same() {
@@ -325,6 +402,11 @@ fn without_client_kill_a_connection_is_made_again_all_the_same() {
 
 /// A server with TLS, and with a password beside the user whom the test makes.
 fn with_tls(certificate: &str, key: &str) -> (RedisServer, u16) {
+    with_tls_and(certificate, key, "no")
+}
+
+/// The same; it wants certificates of its clients, or does not.
+fn with_tls_and(certificate: &str, key: &str, wants: &str) -> (RedisServer, u16) {
     let port = free_port().unwrap();
     let options = RedisOptions::new()
         .password("sentinel-default")
@@ -332,8 +414,85 @@ fn with_tls(certificate: &str, key: &str) -> (RedisServer, u16) {
         .setting("tls-cert-file", certificate)
         .setting("tls-key-file", key)
         .setting("tls-ca-cert-file", certificate)
-        .setting("tls-auth-clients", "no");
+        .setting("tls-auth-clients", wants);
     (RedisServer::start(options).unwrap(), port)
+}
+
+/// So a server is when nobody has chosen otherwise.
+#[test]
+fn a_server_that_wants_a_certificate_is_shown_one() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let pair = |name: &str| {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            let file = |ending: &str, text: String| {
+                let path = dir.path().join(format!("{name}.{ending}"));
+                std::fs::write(&path, text).unwrap();
+                path.to_str().unwrap().to_owned()
+            };
+            (
+                file("pem", made.cert.pem()),
+                file("key", made.signing_key.serialize_pem()),
+            )
+        };
+        let ((cert, key), (other, other_key)) = (pair("good"), pair("other"));
+        let (server, port) = with_tls_and(&cert, &key, "yes");
+        let url =
+            |more: &str| format!("rediss://:sentinel-default@localhost:{port}?ca={cert}{more}");
+        let client = Client::at(&url(&format!("&cert={cert}&key={key}"))).await;
+        let claim = client.exclusive("k");
+        client.takes(&claim).await;
+        client.releases(&claim).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+
+        let error = refused(&url("")).await;
+        let says = error.to_string().contains("cert=FILE and key=FILE");
+        assert!(says && !error.is_transient(), "{error}");
+        let error = refused(&url(&format!("&cert={other}&key={other_key}"))).await;
+        let says = error.to_string().contains("the certificate of cert=");
+        assert!(says && !error.is_transient(), "{error}");
+        let error = refused(&url(&format!("&cert={cert}&key={other_key}"))).await;
+        assert!(matches!(error, Error::Invalid { .. }), "{error}");
+        let error = refused(&url(&format!("&cert={cert}&key=/nowhere/a.key"))).await;
+        assert!(error.to_string().contains("key=/nowhere/a.key"), "{error}");
+    });
+}
+
+#[test]
+fn a_sentinel_and_a_barred_command_are_named_without_the_text_of_a_script() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("barred.conf");
+        std::fs::write(&file, "rename-command EVALSHA \"\"\n").unwrap();
+        let options = RedisOptions::new().setting("include", file.to_str().unwrap());
+        let server = RedisServer::start(options).unwrap();
+        let client = Client::of(&server).await;
+        let error = client.ask(&client.exclusive("k")).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Rejected { .. }), "{error:?}");
+        assert!(text.contains("does not know the command EVALSHA"), "{text}");
+        assert!(!text.contains("args") && text.len() < 300, "{text}");
+
+        let file = dir.path().join("sentinel.conf");
+        let port = free_port().unwrap();
+        std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n")).unwrap();
+        let mut command = Command::new(service::program(redis::SERVER, redis::PROGRAMS).unwrap());
+        command.arg(&file).arg("--sentinel").current_dir(dir.path());
+        let mut sentinel = Process::spawn(
+            command.stdout(std::process::Stdio::null()),
+            Some(dir.path()),
+        )
+        .unwrap();
+        let up = || Ok(std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
+        wait_until("a sentinel", common::SOON, up).unwrap();
+        let error = refused(&format!("redis://127.0.0.1:{port}")).await;
+        let unsupported = matches!(error, Error::Unsupported { .. });
+        assert!(
+            unsupported && error.to_string().contains("Sentinel"),
+            "{error}"
+        );
+        sentinel.kill().unwrap();
+    });
 }
 
 #[test]
@@ -447,8 +606,11 @@ fn tls_is_verified() {
         common::woken(lost).await;
 
         for (url, says) in [
-            (format!("rediss://localhost:{port}"), "TLS"),
-            (format!("rediss://localhost:{port}?ca={other_file}"), "TLS"),
+            (format!("rediss://localhost:{port}"), "with ca=FILE"),
+            (
+                format!("rediss://localhost:{port}?ca={other_file}"),
+                "the file of ca=",
+            ),
             (format!("rediss://127.0.0.1:{port}?ca={good_file}"), "TLS"),
             (
                 format!("rediss://localhost:{port}?ca={key_file}"),
@@ -473,7 +635,7 @@ fn tls_is_verified() {
         );
         let plain = refused(&format!("redis://127.0.0.1:{port}")).await;
         assert!(
-            matches!(plain, Error::Unavailable { .. } | Error::Rejected { .. }),
+            plain.to_string().contains("port for TLS, write rediss://"),
             "{plain}"
         );
     });

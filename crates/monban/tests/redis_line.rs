@@ -228,13 +228,87 @@ fn fences_grow_whatever_becomes_of_the_counter() {
         server.ask(&["SET", "monban:{fence}", ahead]).unwrap();
         check("with a counter far ahead, as after a clock that went back").await;
         assert!(last.unwrap().as_i64() > ahead.parse().unwrap());
-        server
-            .ask(&["SET", "monban:{fence}", "9100000000000000000"])
-            .unwrap();
-        let claim = client.exclusive("k");
-        let error = client.ask(&claim).await.unwrap_err();
-        assert!(error.to_string().contains("fence counter"), "{error}");
-        assert_eq!(server.ask(&["EXISTS", "k"]).unwrap(), "0");
+    });
+}
+
+/// What is no number, or less than any fence, is as good as nothing: the server's time goes on.
+#[test]
+fn a_counter_that_says_nothing_is_healed() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let mut last = client.fence(&client.exclusive("first")).await;
+        for junk in ["junk", "nan", "-5", "", "-inf"] {
+            for mode in [TWO, Mode::Exclusive] {
+                server.ask(&["SET", "monban:{fence}", junk]).unwrap();
+                let claim = client.claim("k", mode);
+                let fence = client.fence(&claim).await;
+                assert!(fence > last, "{junk}: {fence:?} after {last:?}");
+                last = fence;
+                client.releases(&claim).await;
+            }
+        }
+    });
+}
+
+/// Whoever may write the counter can bar all: so it is said what is wrong and what mends it, to everybody who wanted a
+/// fence and to nobody else; and nothing makes it worse.
+#[test]
+fn a_counter_that_somebody_spoilt_is_named_to_whoever_wants_a_fence() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        for bad in ["9223372036854775807", "9000000000000001", "1e300", "inf"] {
+            let claims = [("held", Mode::Exclusive), ("handed", Mode::Exclusive)];
+            let [held, handed] = claims.map(|(key, mode)| client.claim(key, mode));
+            client.takes(&held).await;
+            client.takes(&handed).await;
+            let waiter = client.exclusive("handed");
+            let waking = client.waits(&waiter).await.changed.unwrap();
+            let behind = client.claim("handed", TWO);
+            let passed = client.waits(&behind).await.changed.unwrap();
+            server.ask(&["SET", "monban:{fence}", bad]).unwrap();
+            let names = |error: &Error| {
+                let text = error.to_string();
+                let said = ["monban:{fence}", bad, "DEL monban:{fence}"];
+                assert!(matches!(error, Error::Rejected { .. }), "{error:?}");
+                assert!(said.iter().all(|word| text.contains(word)), "{text}");
+            };
+            // Alone and together, by the plain way and by the other.
+            for mode in [Mode::Exclusive, TWO] {
+                names(&client.ask(&client.claim("k", mode)).await.unwrap_err());
+                let many = ["a", "b"].map(|key| client.claim(key, mode));
+                for answer in client.attempts(&many).await {
+                    names(&answer.unwrap_err());
+                }
+            }
+            // Those who want none are not concerned.
+            let shared = client.claim("shared", Mode::Shared);
+            client.takes(&shared).await;
+            assert_eq!(client.renews(&held).await, Renewal::Kept);
+            client.takes(&held).await; // asked again
+            for claim in [&shared, &held] {
+                assert_eq!(client.releases(claim).await, Release::Done);
+            }
+            // A hand-over: who releases is done, who is next hears why not, and then the one behind.
+            assert_eq!(client.releases(&handed).await, Release::Done);
+            for (wake, claim) in [(waking, &waiter), (passed, &behind)] {
+                let start = Instant::now();
+                woken(wake).await;
+                assert!(start.elapsed() < Duration::from_millis(500));
+                names(&client.ask(claim).await.unwrap_err());
+                assert_eq!(client.releases(claim).await, Release::Done);
+            }
+            assert_eq!(server.ask(&["GET", "monban:{fence}"]).unwrap(), bad);
+            assert_eq!(leftovers(&server), Vec::<String>::new());
+            server.ask(&["DEL", "monban:{fence}"]).unwrap();
+            client.fence(&waiter).await;
+            client.releases(&waiter).await;
+        }
+        server.ask(&["DEL", "monban:{fence}"]).unwrap();
+        server.ask(&["HSET", "monban:{fence}", "a", "1"]).unwrap();
+        let error = client.ask(&client.exclusive("k")).await.unwrap_err();
+        assert!(error.to_string().contains("DEL monban:{fence}"), "{error}");
     });
 }
 

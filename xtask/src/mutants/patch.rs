@@ -35,7 +35,13 @@ pub(crate) struct Mutant {
 
 const FOLDER: &str = "mutants";
 
-/// All mutants, in order of their names.
+/// What a name begins with; names without a number come last.
+fn number(name: &str) -> u32 {
+    let digits = name.split('-').next().unwrap_or_default();
+    digits.parse().unwrap_or(u32::MAX)
+}
+
+/// All mutants, in order of their numbers.
 pub(super) fn read_all() -> Outcome<Vec<Mutant>> {
     let mut mutants = Vec::new();
     for entry in fs::read_dir(shell::root().join(FOLDER))? {
@@ -49,7 +55,7 @@ pub(super) fn read_all() -> Outcome<Vec<Mutant>> {
         }
         mutants.push(Mutant::parse(&name, fs::read_to_string(&path)?)?);
     }
-    mutants.sort_by(|a, b| a.name.cmp(&b.name));
+    mutants.sort_by_key(|mutant: &Mutant| (number(&mutant.name), mutant.name.clone()));
     Ok(mutants)
 }
 

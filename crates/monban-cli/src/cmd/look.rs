@@ -139,7 +139,7 @@ fn foreign(entry: &Entry, value: &[u8]) -> String {
 }
 
 /// What frees the key, as a shell takes it: whoever chose the key chose no command.
-fn by_hand(key: &Key) -> String {
+pub(super) fn by_hand(key: &Key) -> String {
     let text = key.to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,-".contains(c);
     let word = if text.chars().all(plain) {

@@ -34,7 +34,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
             })
         }
         Verb::Show { key, json } => with_store(store, |opened| look::show(opened, &key, json)),
-        Verb::Release { key, id, .. } => with_store(store, |opened| {
+        Verb::Release { key, id, foreign } => with_store(store, |opened| {
+            if id.is_none() && !foreign {
+                return release::which(opened, &key);
+            }
             release::release(opened, &key, id.as_deref())
         }),
         Verb::Guarantees {

@@ -7,7 +7,7 @@ use monban::data::{Entry, EntryId, Standing, printable};
 use monban::{Claimant, Error, Key, Result, block_on};
 use serde_json::json;
 
-use super::look::line_of;
+use super::look::{by_hand, line_of};
 use crate::exit;
 use crate::open::Opened;
 use crate::say::Voice;
@@ -41,6 +41,22 @@ pub(super) fn release(opened: &Opened, key: &Key, id: Option<&str>) -> Result<Ex
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Nothing is named to be freed: says how to name what is there.
+pub(super) fn which(opened: &Opened, key: &Key) -> Result<ExitCode> {
+    let entries = line_of(opened, key)?;
+    let foreign = entries
+        .iter()
+        .any(|entry| matches!(entry.id, EntryId::Foreign(_)));
+    Err(Error::invalid(if foreign {
+        format!(
+            "what is at {key} is not monban's; free it with `{}`",
+            by_hand(key)
+        )
+    } else {
+        "name the claim to be freed by --id ID, as `monban show` prints it".to_owned()
+    }))
 }
 
 fn nothing(key: &Key, id: Option<&str>) -> ExitCode {

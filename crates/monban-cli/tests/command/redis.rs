@@ -88,16 +88,18 @@ fn a_foreign_holder_is_named_and_refused_in_both_directions() {
     );
     assert_eq!(over.run(&["ls"]).out, "", "ls lists monban's own");
     let mut waiter = over.start(&["run", "-w", "30", "main:hello", "--", "echo", "in"]);
-    std::thread::sleep(Duration::from_millis(300));
+    let came = Instant::now();
+    wait_until("it waits", || {
+        over.run(&["ls", "main:"]).out.contains("waiting")
+    });
     assert!(waiter.is_running());
     let start = Instant::now();
     over.ask(&["DEL", "main:hello"]);
     assert_eq!(waiter.end().out, "in\n");
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "woken, not polled: {:?}",
-        start.elapsed()
-    );
+    let took = start.elapsed();
+    // It asked when it came, less than a second ago, and would ask again 5 s after that.
+    assert!(came.elapsed() < Duration::from_secs(4), "a slow machine");
+    assert!(took < Duration::from_millis(500), "polled: {took:?}");
     let inner = over.place.file("inner");
     let script = format!(
         "touch '{0}'; while [ -e '{0}' ]; do sleep 0.01; done",
@@ -152,6 +154,10 @@ fn a_foreign_lock_that_never_expires_is_freed_by_hand() {
         "{show}"
     );
     assert!(show.contains("monban release stuck --foreign"), "{show}");
+    let how = over.run(&["release", "stuck"]);
+    assert_eq!(how.code, 64, "{}", how.err);
+    let says = how.err.contains("`monban release stuck --foreign`");
+    assert!(says, "{}", how.err);
     let freed = over.run(&["release", "stuck", "--foreign"]);
     assert_eq!(freed.code, 0, "{}", freed.err);
     assert!(freed.err.contains("freed by hand"), "{}", freed.err);
@@ -407,17 +413,31 @@ fn a_silent_server_ends_the_command_before_its_lease() {
         "run", "--ttl", "3", "-k", "0.5", "k", "--", "sh", "-c", &script,
     ]);
     wait_until("it runs", || log.exists());
+    // Just renewed: the next renewal is far away, so that the server keeps the lease until then and no longer.
+    let (mut before, mut left) = (0.0, 0);
+    wait_until("it is renewed", || {
+        before = now();
+        left = over.ask(&["PTTL", "k"]).parse().unwrap_or(0);
+        left > 2_500
+    });
     over.server.stop_signal().expect("it is there");
-    let start = Instant::now();
     let holder = holder.end();
-    let took = start.elapsed();
     over.server.cont().expect("it is there");
     assert_eq!(holder.code, 76, "{}", holder.err);
+    let told = std::fs::read_to_string(&log).expect("there");
+    let told: f64 = told.trim().parse().expect("told once, by TERM");
+    let over_at = before + Duration::from_millis(left).as_secs_f64();
     assert!(
-        !std::fs::read_to_string(&log).expect("there").is_empty(),
-        "it was told before it was killed"
+        told < over_at,
+        "{} s after the lease had ended",
+        told - over_at
     );
-    assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+/// The seconds that `date +%s.%N` prints.
+fn now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.expect("after 1970").as_secs_f64()
 }
 
 /// It was busy, seconds ago: nobody can say that it still is, and with `-E 0` that would be a run left out in silence.

@@ -98,3 +98,36 @@ fn set_up(socket: &TcpStream) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::*;
+
+    /// Read back from the kernel: a peer that has vanished is noticed after 5 + 3 · 2 s of silence, or when 10 s have
+    /// passed with something that nobody acknowledges.
+    #[tokio::test]
+    async fn the_kernel_is_told_to_notice_a_peer_that_has_vanished() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let peer = Peer {
+            store: "test",
+            shown: "test",
+            host: "127.0.0.1",
+            port: listener.local_addr().unwrap().port(),
+            tls: None,
+        };
+        let socket = peer.connect().await.unwrap();
+        let secs = Duration::from_secs;
+        assert!(sockopt::socket_keepalive(&socket).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), secs(5));
+        assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), secs(2));
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 3);
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 10_000);
+        let linger = sockopt::socket_linger(&socket).unwrap();
+        assert_eq!(linger, Some(Duration::ZERO), "closing resets");
+        assert!(socket.nodelay().unwrap());
+    }
+}

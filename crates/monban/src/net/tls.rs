@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{self, CertificateError, ClientConfig, RootCertStore, crypto::ring};
 
 use super::Peer;
 use crate::data::{Error, Result};
@@ -70,16 +70,56 @@ impl Tls {
         })?;
         let connector = TlsConnector::from(config);
         connector.connect(name, socket).await.map_err(|error| {
-            let what = format!("no TLS connection to {}: {error}", peer.shown);
             // A connection that breaks off while it is made says nothing about certificates.
             let of_tls = error
                 .get_ref()
-                .is_some_and(|inner| inner.is::<rustls::Error>());
-            if of_tls {
+                .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            let hint = of_tls.map_or("", |error| self.hint(error));
+            let what = format!("no TLS connection to {}: {error}{hint}", peer.shown);
+            if of_tls.is_some() {
                 Error::rejected(peer.store, what).because(error)
             } else {
                 peer.unavailable(what).because(error)
             }
+        })
+    }
+
+    /// What to do about it, where that is known.
+    fn hint(&self, error: &rustls::Error) -> &'static str {
+        match error {
+            rustls::Error::InvalidCertificate(
+                // The second: another authority of the same name.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => match self.authority {
+                None => "; if its authority is not one of the system's, name its file with ca=FILE",
+                Some(_) => "; the file of ca= does not hold its authority",
+            },
+            rustls::Error::AlertReceived(_) => self.refusal(&error.to_string()).unwrap_or(""),
+            _ => "",
+        }
+    }
+
+    /// What to do about words that tell of a server which did not like what we showed it. Since TLS 1.3 it says so
+    /// after the connection has been made, to whoever reads first.
+    pub(crate) fn refusal(&self, said: &str) -> Option<&'static str> {
+        let alert = said.split_once("received fatal alert: ")?.1;
+        let about = [
+            "CertificateRequired",
+            "HandshakeFailure",
+            "BadCertificate",
+            "UnknownCA",
+            "CertificateUnknown",
+            "CertificateExpired",
+            "CertificateRevoked",
+            "UnsupportedCertificate",
+            "AccessDenied",
+        ];
+        let about = about.iter().any(|word| alert.starts_with(word));
+        about.then_some(match self.certificate {
+            None => {
+                "; it wants a certificate of its clients: give yours with cert=FILE and key=FILE"
+            }
+            Some(_) => "; it does not accept the certificate of cert=",
         })
     }
 

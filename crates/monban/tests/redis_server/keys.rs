@@ -110,5 +110,10 @@ fn a_database_that_the_server_does_not_have_is_named() {
         let error = refused(&format!("{}/4", server.url())).await;
         assert!(matches!(error, Error::Rejected { .. }), "{error}");
         assert!(error.to_string().contains("no database 4"), "{error}");
+        let cause = std::error::Error::source(&error);
+        assert!(
+            cause.is_none(),
+            "the client library's words add nothing: {cause:?}"
+        );
     });
 }

@@ -89,6 +89,7 @@ local function attempt(counter, key, order, expiry, id, member, ttl, queue)
   end
   if not more and redis.call('ZCOUNT', order, WAITERS, '+inf') == 0 and fits(value, k, n, of) then
     local _, fence, place = grant(counter, key, order, expiry, value, member, ttl)
+    if not fence then refuse() end
     return { 1, fence, place }
   end
   if not queue then return busy(key, order, expiry, value, nil, more) end

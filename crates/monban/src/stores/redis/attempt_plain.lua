@@ -20,11 +20,11 @@ if ARGV[1] == 'x' and redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1
   local time = call('TIME')
   local fence = time[1] * 1000000 + time[2]
   -- What goes wrong here the second part tells for each claim: one that holds already needs no fence.
-  local before = redis.pcall('SET', KEYS[1], format('%.0f', fence + total - 1), 'GET')
-  local good = type(before) ~= 'table'
-  before = good and tonumber(before or '')
+  local raw = redis.pcall('SET', KEYS[1], format('%.0f', fence + total - 1), 'GET')
+  local good = type(raw) ~= 'table'
+  local before = good and tonumber(raw or '')
   if before and before > 9000000000000000 then
-    call('SET', KEYS[1], format('%.0f', before))
+    call('SET', KEYS[1], raw) -- as it was: nobody has seen the other
     good = false
   elseif before and before >= fence then
     fence = before + 1

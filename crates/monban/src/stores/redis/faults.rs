@@ -4,23 +4,51 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError};
 
+use super::names;
 use crate::data::{Error, duration_text, printable};
+use crate::net::Tls;
 
 pub(super) const STORE: &str = "redis";
 
 /// The error for what the client library, or the server through it, said.
 pub(super) fn of(error: RedisError, server: &str) -> Error {
     let said = words(&error);
-    let base = if error.is_io_error() {
-        Error::unavailable(STORE, format!("the connection to {server} failed: {said}"))
+    if error.is_io_error() {
+        unavailable(format!("the connection to {server} failed: {said}")).because(error)
     } else if error.kind() == ErrorKind::Parse {
         rejected(format!(
             "what answers at {server} does not speak Redis's protocol"
         ))
+        .because(error)
     } else {
+        // All that the server said which helps is in the message; the library's own words would hide it.
         said_by_server(&said, server)
-    };
-    base.because(error)
+    }
+}
+
+/// As [`of`], for a connection that ended before the server had said anything: how it was addressed may be why.
+pub(super) fn of_greeting(error: RedisError, server: &str, tls: Option<&Tls>) -> Error {
+    let said = words(&error);
+    let failed = format!("the connection to {server} failed: {said}");
+    let unheard = error.is_io_error() || error.kind() == ErrorKind::Parse;
+    match tls {
+        Some(tls) if unheard => match tls.refusal(&said) {
+            Some(hint) => rejected(format!("{failed}{hint}")).because(error),
+            None if error.is_io_error() && tls.certificate.is_none() => unavailable(format!(
+                "{failed}; if it wants a certificate of its clients, give yours with cert=FILE and key=FILE"
+            ))
+            .because(error),
+            None => of(error, server),
+        },
+        None if error.is_io_error() => {
+            unavailable(format!("{failed}; if it is a port for TLS, write rediss://")).because(error)
+        }
+        None if unheard => rejected(format!(
+            "what answers at {server} does not speak Redis's protocol; if it is a port for TLS, write rediss://"
+        ))
+        .because(error),
+        _ => of(error, server),
+    }
 }
 
 /// The error for words of the server that a script has caught.
@@ -39,8 +67,14 @@ fn words(error: &RedisError) -> String {
 /// What the server's error words mean. Scripts of old servers wrap them in text of their own, so they are looked for
 /// anywhere in it.
 fn said_by_server(said: &str, server: &str) -> Error {
+    // What follows are the arguments of the command, a script's text perhaps.
+    let said = said
+        .split_once(", with args beginning with")
+        .map_or(said, |(said, _)| said);
     let has = |word: &str| said.contains(word);
-    if has("WRONGPASS") || has("invalid username-password") || has("invalid password") {
+    if let Some((_, value)) = said.split_once(SPENT) {
+        rejected(spent(server, value))
+    } else if has("WRONGPASS") || has("invalid username-password") || has("invalid password") {
         rejected(format!("{server} does not accept this user and password"))
     } else if has("NOAUTH") || has("Authentication required") {
         rejected(format!(
@@ -56,7 +90,7 @@ fn said_by_server(said: &str, server: &str) -> Error {
     .any(has)
     {
         rejected(format!(
-            "the user may not do at {server} all that a lock needs (the documentation lists it): {}",
+            "the user may not do at {server} all that a lock needs (the documentation lists it: docs/stores.md, Rights): {}",
             printable(said)
         ))
     } else if has("READONLY") {
@@ -88,6 +122,13 @@ fn said_by_server(said: &str, server: &str) -> Error {
         rejected(format!(
             "{server}: the server has no database {number} (its setting \"databases\" says how many there are)"
         ))
+    } else if has("unknown command") {
+        let name = said.split(['\'', '`']).nth(1).unwrap_or("that was sent");
+        rejected(format!(
+            "{server} does not know the command {}: it has been renamed or barred there, or what answers is no primary of \
+             Redis or Valkey but a proxy",
+            printable(name)
+        ))
     } else if has("WRONGTYPE") {
         rejected(format!(
             "a key that monban keeps at {server} has been overwritten by something else: {}",
@@ -96,6 +137,20 @@ fn said_by_server(said: &str, server: &str) -> Error {
     } else {
         unavailable(format!("{server} answered: {}", printable(said)))
     }
+}
+
+/// What the scripts say before the value of a counter that cannot be counted up.
+const SPENT: &str = "the fence counter is spent: ";
+
+fn spent(server: &str, value: &str) -> String {
+    format!(
+        "the fence counter {} at {server} is {}, which is no fence that monban has given: somebody else wrote it, and \
+         no key of that database is granted alone or by permits before it is mended. Delete it there (DEL {}), and \
+         fences go on from the server's time; a resource that was shown a greater one refuses them until it is reset",
+        names::FENCE,
+        printable(value),
+        names::FENCE,
+    )
 }
 
 /// Whether the server is not, or no longer, the primary: connecting again may lead to another one.
@@ -116,6 +171,15 @@ pub(super) fn cluster(server: &str) -> Error {
     Error::unsupported(
         STORE,
         format!("{server} is a node of a cluster; only a single primary is supported yet"),
+    )
+}
+
+pub(super) fn sentinel(server: &str) -> Error {
+    Error::unsupported(
+        STORE,
+        format!(
+            "{server} is a Sentinel, which keeps no keys: name the primary that it watches over"
+        ),
     )
 }
 
@@ -160,6 +224,8 @@ mod tests {
             "ERR The user executing the script can't run this command or subcommand script: d5",
             "ERR ACL failure in script: User u has no permissions to run the 'set' command",
             "ERR User u has no permissions to run the 'select' command",
+            "ERR: unknown command 'EVALSHA', with args beginning with: 'd5' ",
+            "the fence counter is spent: 9223372036854775807",
             "ERR DB index is out of range",
             "OOM: command not allowed",
             "MISCONF: Redis is configured to save",
@@ -178,6 +244,14 @@ mod tests {
         for said in ["MOVED 1 h:2", "ERR SELECT is not allowed in cluster mode"] {
             assert!(matches!(text(said), Error::Unsupported { .. }), "{said}");
         }
+        let barred = text(
+            "ERR unknown command `SCRIPT`, with args beginning with: 'LOAD' 'return KEYS[1]' ",
+        );
+        let barred = barred.to_string();
+        assert!(
+            barred.contains("command SCRIPT") && !barred.contains("KEYS"),
+            "{barred}"
+        );
         assert!(
             text("NOPERM: run the 'eval' command")
                 .to_string()

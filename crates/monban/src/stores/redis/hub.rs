@@ -242,14 +242,32 @@ impl Hub {
         if !link.pushes {
             return Ok(());
         }
-        let mut command = Cmd::new();
-        let script = &scripts::LOOK;
-        command.arg("EVALSHA").arg(script.hash()).arg(looks.len());
-        for look in looks {
-            command.arg(look.key.as_bytes());
+        let command = look_command(looks);
+        let answer = self.run_watching(&link, &scripts::LOOK, &command, self.address.timeout);
+        match answer.await {
+            Ok(answer) => self.looked(looks, answer, &link),
+            Err(error) if error.is_transient() => Err(error),
+            Err(_) => self.look_each(looks, &link).await,
         }
-        let answer = self.run_watching(&link, script, &command, self.address.timeout);
-        let Value::Array(values) = answer.await? else {
+    }
+
+    /// The same after a refusal: one of the keys may be why. One that may not be read is not watched: its renewals say
+    /// so, or whoever waits for it asks again in time.
+    async fn look_each(&self, looks: &[Look], link: &Arc<Link>) -> Result<()> {
+        let each: Vec<Cmd> = looks.chunks(1).map(look_command).collect();
+        let answers = self.run_each(link, &scripts::LOOK, &each, true).await?;
+        for (look, answer) in looks.chunks(1).zip(answers) {
+            match answer {
+                Ok(answer) => self.looked(look, answer, link)?,
+                Err(error) if error.is_transient() => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn looked(&self, looks: &[Look], answer: Value, link: &Link) -> Result<()> {
+        let Value::Array(values) = answer else {
             return Err(faults::garbled(&link.name));
         };
         for (look, value) in looks.iter().zip(values) {
@@ -260,6 +278,16 @@ impl Hub {
         }
         Ok(())
     }
+}
+
+fn look_command(looks: &[Look]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg("EVALSHA").arg(scripts::LOOK.hash());
+    command.arg(looks.len());
+    for look in looks {
+        command.arg(look.key.as_bytes());
+    }
+    command
 }
 
 fn is_forgotten(answer: &Value) -> bool {

@@ -38,14 +38,30 @@ local function marker(value)
   return tonumber(capacity), tonumber(used)
 end
 
--- The greater of the last fence + 1 and the time, so that a lost counter does no harm.
+-- What the counter holds if it cannot be counted up, which only somebody else can have written there.
+local spent = false
+
+-- The greater of the last fence + 1 and the time, so that a lost counter does no harm. Nothing if the counter is spent:
+-- it is left as it is, and whoever wanted the fence is told.
 local function mint(counter)
-  local before = tonumber(redis.call('GET', counter) or '') or 0
-  if before > 9000000000000000 then error('the fence counter is out of range') end
+  local raw = redis.pcall('GET', counter)
+  if type(raw) == 'table' then
+    if not string.find(raw.err, 'WRONGTYPE', 1, true) then error(raw.err) end
+    spent = 'no string'
+    return
+  end
+  local before = tonumber(raw or '') or 0
+  if before ~= before then before = 0 end -- "nan" reads as a number
+  if before > 9000000000000000 then
+    spent = string.sub(raw, 1, 40)
+    return
+  end
   local fence = math.max(before + 1, us)
   redis.call('SET', counter, text(fence))
   return fence
 end
+
+local function refuse() error('the fence counter is spent: ' .. spent, 0) end
 
 local function mark(key, capacity, used, ttl)
   local left = redis.call('PTTL', key)
@@ -123,12 +139,14 @@ local function seat(order)
   return low
 end
 
--- Grants: writes the key for the claim. The value at the key, the fence (or the time) and the seat.
+-- Grants: writes the key for the claim. The value at the key, the fence (or the time) and the seat. Without a fence, if the
+-- counter is spent, nothing is written.
 local function grant(counter, key, order, expiry, value, member, ttl)
   local k, n, of = parts(member)
   local id = string.sub(member, 1, 48)
   if k == 'x' then
     local fence = mint(counter)
+    if not fence then return value end
     value = 'mb1x:' .. id .. ':' .. text(fence) .. string.match(member, '^%x+:%a:%d+:%d+(:.*)$')
     redis.call('SET', key, value, 'PX', text(ttl))
     redis.call('ZREM', order, member)
@@ -138,7 +156,9 @@ local function grant(counter, key, order, expiry, value, member, ttl)
   local _, used = marker(value)
   local score, place = us, -1
   if k == 'p' then
-    score, place = mint(counter), seat(order)
+    score = mint(counter)
+    if not score then return value end
+    place = seat(order)
     redis.call('ZADD', order, place, 's' .. id)
   else
     -- Shares have no fence; those granted in one µs stand in order all the same.
@@ -232,7 +252,7 @@ local function settle(counter, key, order, expiry, mine, was)
     end
     more = more or #void == CAP
   end
-  local rounds, told = 0, {}
+  local rounds, told, short = 0, {}, false
   local next = head(order)
   while next and not more do
     local dies = tonumber(redis.call('ZSCORE', expiry, next) or '0')
@@ -243,18 +263,23 @@ local function settle(counter, key, order, expiry, mine, was)
       if not fits(value, k, n, of) then break end
       local fence, place
       value, fence, place = grant(counter, key, order, expiry, value, next, dies - now)
+      if not fence then
+        short = true
+        break
+      end
       if next ~= mine then told[#told + 1] = { next, ':' .. text(fence) .. ':' .. text(place) } end
     end
     rounds = rounds + 1
     more = rounds == CAP
     next = head(order)
   end
-  if next and next ~= mine and (more or next ~= was) then
-    -- A new head: it watches the key from now on. Any head goes on with the work that was left over.
-    if more then tell('a', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
+  if next and next ~= mine and (more or short or next ~= was) then
+    -- A new head: it watches the key from now on. Any head goes on with the work that was left over, or hears why not.
+    if more or short then tell('a', next) else tell('h', next, ':' .. redis.call('PTTL', key)) end
   end
   -- Last, since the server writes to its clients in the reverse order, and these are the ones in a hurry.
   for _, one in ipairs(told) do tell('g', one[1], one[2]) end
+  if short and next == mine then refuse() end
   tidy(order, expiry)
   return value, more
 end

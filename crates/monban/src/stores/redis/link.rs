@@ -72,6 +72,9 @@ impl Link {
                     Err(error) => Err(faults::of(error, &name)),
                 }
             }
+            Err(error) if time == Time::First => {
+                Err(faults::of_greeting(error, &name, address.tls.as_ref()))
+            }
             Err(error) => Err(faults::of(error, &name)),
         }
     }
@@ -147,9 +150,18 @@ impl Link {
             tracking.arg("OPTIN").arg("NOLOOP");
         }
         let mut answers = self.pipeline(&pipeline, CONNECTING).await?;
+        let mut refusal = None;
         for answer in &mut answers {
-            let answer = std::mem::take(answer);
-            self.server.learn(self.checked(answer)?);
+            match self.checked(std::mem::take(answer)) {
+                Ok(answer) => self.server.learn(answer),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        if self.server.sentinel {
+            return Err(faults::sentinel(&self.name));
+        }
+        if let Some(error) = refusal {
+            return Err(error);
         }
         server::check(&self.server, address, time)?;
         Ok(self)

@@ -36,7 +36,8 @@
 //! ```
 //!
 //! with the pattern of the keys that are locked in place of `app:*`, twice: users of different prefixes then cannot touch each
-//! other's keys and lines. They share the fence counter, which whoever may lock can raise, and the channels, which are named by
+//! other's keys and lines. They share the fence counter, which whoever may lock can raise, and so far that
+//! no fence can follow and all are barred, and the channels, which are named by
 //! processes, not by keys. Who may only publish there can wake others for nothing, or keep a waiter asleep for up to 5 s, but
 //! grant nothing: a grant is believed if it names the claim's id, and that is told to nobody before. `scan` and `type` are
 //! for listings only. Without
@@ -88,9 +89,11 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store at `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`. Nothing is connected yet.
+    /// A store at `redis[s]://[user[:password]@]host[:port][/database][?option=value&...]`, or `valkey[s]://`. Nothing is
+    /// connected yet.
     ///
     /// Options: `ca=FILE`, trust the certificate authorities in this file instead of the system's;
+    /// `cert=FILE` and `key=FILE`, show this certificate to a server that wants one;
     /// `evicting=allow`, accept a server that may evict keys; `signal=python-redis-lock`, wake the waiters of that
     /// client on release; `timeout=2s`, the longest wait for an answer.
     ///

@@ -34,11 +34,11 @@ elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[
     local first = pcall('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
     local left = (tonumber(pcall('ZSCORE', expiry, head) or '') or 0) - now
     if first and tonumber(first) > now and left > 0 then
-      local before = pcall('SET', KEYS[1], format('%.0f', fence), 'GET')
-      local good = type(before) ~= 'table'
-      before = good and tonumber(before or '') or 0
+      local raw = pcall('SET', KEYS[1], format('%.0f', fence), 'GET')
+      local good = type(raw) ~= 'table'
+      local before = good and tonumber(raw or '') or 0
       if before > 9000000000000000 then
-        call('SET', KEYS[1], format('%.0f', before))
+        call('SET', KEYS[1], raw) -- as it was: nobody has seen the other
         good = false
       elseif before >= fence then
         fence = before + 1

@@ -16,6 +16,8 @@ pub(super) struct Server {
     version: String,
     replica: bool,
     cluster: bool,
+    /// It watches over servers, and has no keys of its own.
+    pub(super) sentinel: bool,
     bounded: bool,
     policy: String,
 }
@@ -38,7 +40,10 @@ impl Server {
                 "redis_version" => value.clone_into(&mut self.version),
                 "run_id" => value.clone_into(&mut self.run),
                 "role" => self.replica = value != "master",
-                "redis_mode" => self.cluster |= value == "cluster",
+                "redis_mode" => {
+                    self.cluster |= value == "cluster";
+                    self.sentinel = value == "sentinel";
+                }
                 "cluster_enabled" => self.cluster |= value == "1",
                 "maxmemory" => self.bounded = value != "0",
                 "maxmemory_policy" => value.clone_into(&mut self.policy),

@@ -93,6 +93,7 @@ macro_rules! conformance_tests {
                 a_newcomer_does_not_overtake
                 a_newcomer_does_not_overtake_when_the_holder_has_died
                 asking_again_keeps_the_place
+                asking_again_far_back_in_the_line_finds_the_place
                 a_place_closes_up_when_its_claim_leaves
                 a_refused_try_leaves_no_trace
                 a_writer_is_not_starved_by_readers

@@ -3,6 +3,9 @@
 use super::{Client, Stage, Verdict, ensure, lasting, or_leave};
 use crate::data::{EntryId, Standing};
 
+/// More than a store may read of a line at once.
+const FAR: usize = 41;
+
 pub async fn waiting_claims_are_granted_in_the_order_they_came(stage: &Stage<'_>) -> Verdict {
     let clients: [Client; 5] = stage.clients().await?;
     let key = stage.key("k");
@@ -99,6 +102,40 @@ pub async fn asking_again_keeps_the_place(stage: &Stage<'_>) -> Verdict {
     b.leaves(&second).await?;
     c.gets(&third).await?;
     c.leaves(&third).await
+}
+
+/// Whoever asks again through another connection, as after an answer that was lost, is found however many are ahead.
+pub async fn asking_again_far_back_in_the_line_finds_the_place(stage: &Stage<'_>) -> Verdict {
+    if !stage.has_ttl() {
+        return Ok(());
+    }
+    let [a, b] = stage.clients().await?;
+    let key = stage.key("k");
+    let claims: Vec<_> = (0..FAR).map(|_| a.exclusive(&key)).collect();
+    let last = a.exclusive(&key);
+    a.attempts(&claims).await?;
+    a.waits(&last).await?;
+    for _ in 0..2 {
+        let busy = b.waits(&last).await?;
+        let same = busy.ahead.is_none_or(|ahead| ahead == FAR);
+        ensure(
+            !stage.is_fifo() || same,
+            format_args!("{FAR} are ahead, but {busy:?}"),
+        )?;
+    }
+    let line = b.line(&key).await?;
+    let there = line
+        .iter()
+        .filter(|entry| entry.id == EntryId::Claim(last.id));
+    ensure(
+        there.count() == 1 && line.len() == FAR + 1,
+        format_args!("the line is {line:?}"),
+    )?;
+    for claim in &claims {
+        a.release(claim).await?;
+    }
+    b.gets(&last).await?;
+    b.leaves(&last).await
 }
 
 /// A caller that gives up must not stay in the way (B34, B41, B42).

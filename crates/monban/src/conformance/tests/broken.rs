@@ -133,6 +133,10 @@ const TABLE: &[(How, &str)] = &[
     ),
     (ForgetsTheOrder, "asking_again_keeps_the_place"),
     (
+        WrongPlace,
+        "asking_again_far_back_in_the_line_finds_the_place",
+    ),
+    (
         PutsTheLastFirst,
         "waiting_claims_are_granted_in_the_order_they_came",
     ),

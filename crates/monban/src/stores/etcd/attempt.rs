@@ -158,9 +158,13 @@ impl<'a> Asking<'a> {
         for _ in 0..LOOKS {
             apart.push(ops::absent(&self.place));
             let put = ops::put(&self.place, self.value(State::InLine), lease);
-            let (joined, sight) = self.put_or_look(apart, put, lease).await?;
+            let (joined, mut sight) = self.put_or_look(apart, put, lease).await?;
             if joined {
                 return self.joined(sight).await;
+            }
+            if !sight.whole && sight.find(&self.place).is_none() {
+                // It may be in line already, behind what was read.
+                sight = self.look_at_all().await?;
             }
             if let Some(at) = sight.find(&self.place) {
                 return self.found(&sight, at, lease).await;

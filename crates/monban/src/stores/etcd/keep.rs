@@ -200,6 +200,15 @@ impl Drop for Behind<'_> {
     }
 }
 
+/// What taking out a claim that joined at a revision does to its line. Where the revision is not known (0), it has to see
+/// whether the claim is there, and so a join of that very claim.
+fn leaving(create: i64) -> Kind {
+    match create {
+        0 => Kind::Changes,
+        _ => Kind::Leaves,
+    }
+}
+
 /// Takes a claim out of the line.
 async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trouble> {
     let place = names::place(core.prefix(), claim);
@@ -218,7 +227,7 @@ async fn go(core: &Core, claim: &Claim, mut create: i64) -> Result<Release, Trou
             },
             failure: vec![ops::get(&place)],
         };
-        let answer = change(core, claim, Kind::Leaves, &request, &mut doubt).await?;
+        let answer = change(core, claim, leaving(create), &request, &mut doubt).await?;
         if answer.succeeded && create != 0 {
             return Ok(Release::Done);
         }
@@ -319,4 +328,15 @@ async fn change(
         *doubt = Doubt::Some;
     }
     written.answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_that_does_not_know_its_place_sees_the_join_before_it() {
+        assert_eq!(leaving(0), Kind::Changes);
+        assert_eq!(leaving(7), Kind::Leaves);
+    }
 }

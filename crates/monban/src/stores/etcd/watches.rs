@@ -73,6 +73,8 @@ struct Watch {
     waiter: Option<ClaimId>,
     /// The server has it, on the stream that is open.
     there: bool,
+    /// It was refused, and an old token was believed to be why: a second refusal is meant.
+    doubted: bool,
 }
 
 /// Takes orders for the task that watches.
@@ -114,6 +116,7 @@ impl Watches {
             wake: Arc::clone(&wake),
             waiter,
             there: false,
+            doubted: false,
         };
         let soon = waiter.is_none();
         // If the task has ended, so has the store: nobody is woken any more.
@@ -308,10 +311,7 @@ impl Watcher {
 
     /// It is refused (the user may not read there, say): those who wait are left with asking now and then.
     fn refuse(&mut self, id: i64) {
-        let refused = |other: &i64, watch: &mut Watch| match id {
-            REFUSED => !watch.there,
-            id => *other == id,
-        };
+        let refused = |other: &i64, watch: &mut Watch| is_meant(id, *other, watch);
         for (_, watch) in self.watched.extract_if(refused) {
             tokio::spawn(async move {
                 tokio::time::sleep(PAUSE).await;
@@ -327,7 +327,8 @@ impl Watcher {
             // A stream is ours by the token that it was opened with, which may be over: the server calls that a lack of
             // permission. It is one if a new stream is refused, too.
             let age = self.hub.clock.now().since(stream.opened);
-            if self.hub.address.user.is_some() && age >= PAUSE {
+            let signed = self.hub.address.user.is_some();
+            if signed && age >= PAUSE && doubt(&mut self.watched, id) {
                 return Heard::OldToken;
             }
             self.refuse(id);
@@ -336,7 +337,7 @@ impl Watcher {
         let Some(watch) = self.watched.get_mut(&id) else {
             return Heard::Nothing;
         };
-        watch.there = true;
+        (watch.there, watch.doubted) = (true, false);
         let revision = answer.header.map_or(0, |header| header.revision);
         if answer.created && revision > watch.seen {
             let (hub, target) = (Arc::clone(&self.hub), watch.target.clone());
@@ -402,6 +403,27 @@ impl Target {
     }
 }
 
+/// Whether a refusal of this number may be of that watch.
+fn is_meant(id: i64, other: i64, watch: &Watch) -> bool {
+    match id {
+        REFUSED => !watch.there,
+        id => other == id,
+    }
+}
+
+/// Whether an old token may be why a watch was refused: once for each, until the server has it.
+fn doubt(watched: &mut HashMap<i64, Watch>, id: i64) -> bool {
+    let meant = watched
+        .iter_mut()
+        .filter(|(other, watch)| is_meant(id, **other, watch));
+    let mut first = true;
+    for (_, watch) in meant {
+        first &= !watch.doubted;
+        watch.doubted = true;
+    }
+    first
+}
+
 /// Looks at a target; what cannot be seen may have come about.
 async fn look(hub: &Shared, target: &Target) -> bool {
     let within = hub.address.timeout;
@@ -437,6 +459,31 @@ mod tests {
             ..KeyValue::default()
         };
         Event { kind, kv: Some(kv) }
+    }
+
+    #[test]
+    fn an_old_token_is_believed_once_of_each_watch() {
+        let watch = |there| Watch {
+            target: Target::End {
+                name: b"k/a".to_vec(),
+                create: 5,
+                modified: 5,
+            },
+            seen: 5,
+            wake: Arc::default(),
+            waiter: None,
+            there,
+            doubted: false,
+        };
+        let mut watched = HashMap::from([(1, watch(false)), (2, watch(true))]);
+        assert!(doubt(&mut watched, REFUSED));
+        assert!(!doubt(&mut watched, REFUSED), "refused again: it is meant");
+        // Who comes in between does not begin it anew.
+        watched.insert(3, watch(false));
+        assert!(!doubt(&mut watched, REFUSED));
+        // What the server had is not meant, and may be refused on another stream.
+        assert!(doubt(&mut watched, 2));
+        assert!(!doubt(&mut watched, 2));
     }
 
     #[test]

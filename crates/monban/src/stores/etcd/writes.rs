@@ -145,7 +145,7 @@ fn take<W>(writes: &mut VecDeque<W>, of: impl Fn(&W) -> (&Vec<u8>, Kind)) -> Vec
 
 async fn together(hub: &Shared, parts: Vec<Write>) {
     if parts.len() == 1 {
-        return alone(hub, parts).await;
+        return alone(hub, parts, Doubt::None).await;
     }
     let request = TxnRequest {
         success: parts
@@ -192,15 +192,16 @@ async fn together(hub: &Shared, parts: Vec<Write>) {
             }
         }
         // Refused as a whole, for one of them perhaps: the lease of one may have ended.
-        Err(_) => alone(hub, parts).await,
+        // An earlier try may have been carried out all the same.
+        Err(_) => alone(hub, parts, doubt).await,
     }
 }
 
-async fn alone(hub: &Shared, parts: Vec<Write>) {
+async fn alone(hub: &Shared, parts: Vec<Write>, doubt: Doubt) {
     for part in parts {
         let hub = Arc::clone(hub);
         tokio::spawn(async move {
-            let mut doubt = Doubt::None;
+            let mut doubt = doubt;
             let sent = hub.send(&part.request, part.within, Tries::Many, &mut doubt);
             let answer = sent.await;
             let header = answer.as_ref().ok().and_then(|answer| answer.header);

@@ -85,6 +85,16 @@ impl Signals {
             .try_for_each(|signal| handle.add_signal(signal))
     }
 
+    /// Returns what arrived while the command was being started: all of it is to be passed on. In a group that is shared
+    /// the terminal may have had nobody yet to give it to.
+    pub(crate) fn first(&mut self) -> Vec<Signal> {
+        self.delivery
+            .pending()
+            .filter(|signal| *signal != SIGCHLD)
+            .filter_map(Signal::from_named_raw)
+            .collect()
+    }
+
     /// Returns the signals to pass on that arrived since the last call.
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         let grouping = self.grouping;

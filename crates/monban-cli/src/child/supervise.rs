@@ -130,9 +130,13 @@ impl Watch<'_> {
         }
         self.tell();
         // While monban waited there was no command yet to pass a signal on to. What came since then is known twice.
-        let mut come = signals.take();
-        come.extend(job_signal(self.job).filter(|earlier| !come.contains(earlier)));
-        for signal in come {
+        let earlier = job_signal(self.job);
+        let come = signals.first();
+        for signal in earlier
+            .filter(|earlier| !come.contains(earlier))
+            .into_iter()
+            .chain(come.iter().copied())
+        {
             self.pass_on(signal, grouping);
         }
         loop {

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monban::contract::Exclusion;
 use monban::data::ProcessId;
@@ -15,6 +15,7 @@ use super::held::{self, Held, Success};
 use super::interrupt::SignalWatch;
 use super::plan::{AfterLoss, Kind, Plan, Times};
 use super::told;
+use crate::args::Patience;
 use crate::child::{self, Guardian, Job, Outcome, event};
 use crate::exit;
 use crate::open::{Opened, open};
@@ -90,8 +91,14 @@ fn rounds(opened: &Opened, plan: &Plan, times: &Times, first: Guardian) -> Resul
     let mut watch = None;
     let mut guardian = first;
     loop {
+        let began = Instant::now();
         let end = round(opened, plan, (times, guardian), &mut watch);
         if plan.kind != Kind::Leader(AfterLoss::Again) || !is_lost(&end) {
+            return end;
+        }
+        // It is the time of `--wait` that is over, and the store is away: that is no reason to wait anew.
+        let over = matches!(plan.patience, Some(Patience::For(limit)) if began.elapsed() >= limit);
+        if over && matches!(&end, Err(Error::Unavailable { .. })) {
             return end;
         }
         if let Err(error) = &end {
@@ -252,12 +259,12 @@ fn close(opened: &Opened) -> bool {
 /// Says that a place in the line, or what was granted by then, could not be given back.
 fn left_behind(opened: &Opened, plan: &Plan, end: &Result<End>) {
     let exit = match end {
-        Ok(End::Command(..)) => return, // it was said when the key was to be released
+        Ok(End::Command(..)) => return, // it was said when the key was to be released, or the lease was lost
         Ok(End::Code(code)) => *code,
         Ok(End::Signal(signal)) => 128 + u8::try_from(*signal).unwrap_or(0),
         Err(error) => exit::code(error),
     };
-    let what = "no answer to leaving the line; a place there, or the key if its turn comes, stays taken until its TTL has run out";
+    let what = "no answer to leaving the line; a place there, or the key if its turn comes, may stay taken until its TTL has run out";
     let error = Error::unavailable(opened.locks.guarantees().store, what).of_key(&plan.key);
     plan.voice().unreleased(&error, exit);
 }

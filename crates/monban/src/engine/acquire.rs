@@ -15,7 +15,7 @@ use super::core::{Engine, GateGuard, Handle};
 use super::hold::{Granted, Hold};
 use super::lease::Lease;
 use super::leave::Leaving;
-use super::wait::{self, Asked, Waiting};
+use super::wait::{self, Asked, Waiting, last_look};
 use crate::contract::{Attempt, Busy, Ends, Grant, Reach, Why};
 use crate::data::{Claim, Claimant, Error, IfBusy, Key, Mode, Options, Result};
 use crate::rule::{Lifetime, Tick};
@@ -71,7 +71,7 @@ pub(crate) type Observer = Box<dyn Fn(&BusyInfo) + Send>;
 /// # Errors
 ///
 /// * [`Error::TimedOut`]: the key did not become free in time. Give up, or try later.
-/// * [`Error::Unavailable`]: the store did not answer for longer than the time given, or than a TTL if none
+/// * [`Error::Unavailable`]: the store did not answer, or answered errors only, when the time given was over, or for a TTL if none
 ///   was given. What it may have granted is given back.
 /// * [`Error::Mismatch`], [`Error::Unsupported`], [`Error::Rejected`]: see there.
 ///
@@ -206,13 +206,24 @@ async fn acquire(plan: Plan) -> Result<Lease> {
             started.after(options.ttl)
         }
     });
+    let sent = engine.clock.now();
     let first = match (engine.reach, limit) {
         (Reach::Remote, Some(until)) => tokio::select! {
             biased;
             first = asking => first?,
             // The drop of the request gives back what it may bring.
             slept = engine.sleep_until(until) => {
-                return Err(slept.err().unwrap_or_else(|| engine.silent().of_key(&claim.key)));
+                slept?;
+                let now = engine.clock.now();
+                if now.since(sent) < last_look(started, until) / 2 {
+                    // Asked only a moment ago, after others of this process: that is no silence.
+                    return Err(Error::TimedOut {
+                        key: claim.key.clone(),
+                        waited: now.since(started),
+                        who: None,
+                    });
+                }
+                return Err(engine.silent().of_key(&claim.key));
             }
         },
         _ => asking.await?,

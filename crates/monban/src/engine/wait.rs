@@ -62,6 +62,11 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 const LEAST_FLOOR: Duration = Duration::from_millis(1);
 const GREATEST_FLOOR: Duration = Duration::from_millis(64);
 
+/// How long before the end of a wait the store is asked for the last time.
+pub(super) fn last_look(started: Tick, until: Tick) -> Duration {
+    LAST_LOOK.min(until.since(started) / 2)
+}
+
 /// Waits until the claim is granted, the time is over, or the caller has gone.
 pub(super) async fn wait(
     mut waiting: Waiting,
@@ -256,7 +261,7 @@ impl Waiting {
     /// How long before the end a store is asked for the last time; nothing where asking cannot fail.
     fn last_look(&self) -> Duration {
         match (self.handle.engine.reach, self.until) {
-            (Reach::Remote, Some(until)) => LAST_LOOK.min(until.since(self.started) / 2),
+            (Reach::Remote, Some(until)) => last_look(self.started, until),
             _ => Duration::ZERO,
         }
     }

@@ -416,12 +416,12 @@ fn doubt(watched: &mut HashMap<i64, Watch>, id: i64) -> bool {
     let meant = watched
         .iter_mut()
         .filter(|(other, watch)| is_meant(id, **other, watch));
-    let mut first = true;
+    let mut first = None;
     for (_, watch) in meant {
-        first &= !watch.doubted;
+        first = Some(first.unwrap_or(true) && !watch.doubted);
         watch.doubted = true;
     }
-    first
+    first.unwrap_or(false)
 }
 
 /// Looks at a target; what cannot be seen may have come about.

@@ -238,7 +238,7 @@ mod tests {
     /// Functions that change without a new version would not be replaced in the databases that have the old ones.
     #[test]
     fn functions_that_change_have_a_new_version() {
-        const FINGERPRINT: &str = "4ca47db271b95719";
+        const FINGERPRINT: &str = "addbe355684b5fe0";
         let said = format!("monban.version() > {FUNCTIONS} THEN");
         assert!(SCHEMA.contains(&said), "tables.sql");
         let said = format!("IMMUTABLE AS $$ SELECT {FUNCTIONS} $$;");

@@ -7,47 +7,59 @@
 --         claim: `mb1x:<claim id>:`, and those two if they are not
 --
 -- If no line exists and every key is its claim's, all are deleted at once, and the answer is 1.
--- If a claim comes alone, and those in line all wait, are all alive, and the head wants the key for itself, it is given
--- the key at once, and the answer is 1: what settle would do, without the questions whose answers are known. Whatever
--- is otherwise, or goes wrong, is left to the second part; a fence that is drawn then is drawn in vain.
+-- If a claim comes alone, and the first in line wants the key for itself and is alive, it is given the key at once, and the
+-- answer is 1: what settle would do, without the questions whose answers are known. (Who holds shares or permits would be
+-- first. Others who have died are taken out when the next one asks.) Whatever is otherwise, or goes wrong, is left to the
+-- second part; a fence that is drawn then is drawn in vain. Each question counts here: to a server that has
+-- slept, as between two hand-overs, one costs ten times what it costs one that is awake.
 local total = (#KEYS - 1) / 3
-local step = tonumber(ARGV[2])
-local line = total == 1 and ARGV[1] == 'x' and redis.pcall('ZRANGE', KEYS[3], 0, 1, 'WITHSCORES')
-if ARGV[1] == 'x' and (line and not line.err and #line == 0 or not line and redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0) then
+local step = ARGV[2] == '1' and 1 or 3
+local line = false
+if ARGV[1] ~= 'x' then
+  -- All is left to the second part.
+elseif redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0 then
   local pcall, other, at = redis.pcall, false, 5
   for claim = 1, total do
     -- Of a stranger's value, which may be of any length, only the beginning; what goes wrong the second part tells.
-    if pcall('GETRANGE', KEYS[claim + 1], 0, 53) ~= ARGV[at] then other = true end
+    if pcall('GETRANGE', KEYS[claim + 1], '0', '53') ~= ARGV[at] then other = true end
     at = at + step
   end
   if not other then
     redis.call('DEL', unpack(KEYS, 2, total + 1))
     return 1
   end
-elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[1], 49, 54) == ':x:0:0' then
+elseif total == 1 then
+  line = redis.pcall('ZRANGE', KEYS[3], '0', '1')
+end
+if line and line[1] and string.sub(line[1], 49, 54) == ':x:0:0' then
   local call, pcall, format, sub = redis.call, redis.pcall, string.format, string.sub
-  local key, order, expiry, head, after = KEYS[2], KEYS[3], KEYS[4], line[1], line[3]
-  if pcall('GETRANGE', key, 0, 53) == ARGV[5] then
+  local key, order, expiry, head, after = KEYS[2], KEYS[3], KEYS[4], line[1], line[2]
+  if pcall('GETRANGE', key, '0', '53') == ARGV[5] then
     local time = call('TIME')
     local fence = time[1] * 1000000 + time[2]
     local now = math.floor(fence / 1000)
-    local first = pcall('ZRANGE', expiry, 0, 0, 'WITHSCORES')[2]
     local left = (tonumber(pcall('ZSCORE', expiry, head) or '') or 0) - now
-    if first and tonumber(first) > now and left > 0 then
-      local raw = pcall('SET', KEYS[1], format('%.0f', fence), 'GET')
+    if left >= 1 then
+      local whole = '%d'
+      local drawn = format(whole, fence)
+      if tonumber(drawn) ~= fence then
+        whole = '%.0f'
+        drawn = format(whole, fence)
+      end
+      local raw = pcall('SET', KEYS[1], drawn, 'GET')
       local good = type(raw) ~= 'table'
       local before = good and tonumber(raw or '') or 0
       if before > 9000000000000000 then
         call('SET', KEYS[1], raw) -- as it was: nobody has seen the other
         good = false
       elseif before >= fence then
-        fence = before + 1
-        call('SET', KEYS[1], format('%.0f', fence))
+        drawn = format(whole, before + 1)
+        call('SET', KEYS[1], drawn)
       end
       if good then
         local id = sub(head, 1, 48)
-        left, fence = format('%.0f', left), format('%.0f', fence)
-        call('SET', key, 'mb1x:' .. id .. ':' .. fence .. sub(head, 55), 'PX', left)
+        left = format(whole, left)
+        call('SET', key, 'mb1x:' .. id .. ':' .. drawn .. sub(head, 55), 'PX', left)
         call('ZREM', order, head)
         call('ZREM', expiry, head)
         -- The server writes to its clients in the reverse of the order in which it first had something for them. Who was
@@ -55,7 +67,7 @@ elseif line and line[1] and tonumber(line[2]) > 10000000000 and string.sub(line[
         -- publish, waiters ask again.
         pcall('PUBLISH', 'monban:' .. sub(ARGV[5], 6, 21), '')
         if after then pcall('PUBLISH', 'monban:' .. sub(after, 1, 16), 'h' .. redis.sha1hex(sub(after, 1, 48)) .. ':' .. left) end
-        pcall('PUBLISH', 'monban:' .. sub(head, 1, 16), 'g' .. id .. ':' .. fence .. ':-1')
+        pcall('PUBLISH', 'monban:' .. sub(head, 1, 16), 'g' .. id .. ':' .. drawn .. ':-1')
         return 1
       end
     end

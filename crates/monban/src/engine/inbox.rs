@@ -1,7 +1,8 @@
 //! What callers have left for the keeper, and whether it may go now.
 //!
 //! What is ready together travels together: while two requests of a verb are on their way, further claims collect for the
-//! next.
+//! next. A second one sets off only if it carries no less than the first: many small requests cost the store more than
+//! they save, and whoever waits for the first waits for one answer at most.
 
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ impl Inbox {
 pub(super) struct Queue<T> {
     waiting: Vec<T>,
     requests: usize,
+    /// How many claims they carry.
+    carried: usize,
 }
 
 impl<T> Default for Queue<T> {
@@ -50,6 +53,7 @@ impl<T> Default for Queue<T> {
         Self {
             waiting: Vec::new(),
             requests: 0,
+            carried: 0,
         }
     }
 }
@@ -63,7 +67,11 @@ impl<T> Queue<T> {
 
     /// Whether something waits, and may go now.
     pub(super) fn may_go(&self) -> bool {
-        self.requests < IN_FLIGHT && !self.waiting.is_empty()
+        let waiting = self.waiting.len();
+        match self.requests {
+            0 => waiting > 0,
+            requests => requests < IN_FLIGHT && waiting >= self.carried,
+        }
     }
 
     /// Takes what goes in one request, if one may go. It is on its way until it is said to have arrived.
@@ -74,12 +82,14 @@ impl<T> Queue<T> {
         let rest = self.waiting.split_off(self.waiting.len().min(BATCH));
         let batch = std::mem::replace(&mut self.waiting, rest);
         self.requests += 1;
+        self.carried += batch.len();
         Some(batch)
     }
 
-    /// A request has arrived.
-    pub(super) fn arrived(&mut self) {
+    /// A request with so many claims has arrived.
+    pub(super) fn arrived(&mut self, carried: usize) {
         self.requests -= 1;
+        self.carried -= carried;
     }
 }
 
@@ -88,24 +98,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_requests_are_on_their_way_at_once_and_the_rest_collects() {
+    fn a_second_request_goes_if_it_carries_no_less_and_the_rest_collects() {
         let mut queue = Queue::default();
         assert!(!queue.may_go(), "nothing waits");
         assert!(queue.add(0..8));
         assert_eq!(queue.take().unwrap().len(), 8);
-        assert!(queue.add(0..1), "one more may go");
-        assert_eq!(queue.take().unwrap().len(), 1);
+        assert!(!queue.add(0..7), "fewer than the first carries");
+        assert!(queue.take().is_none());
+        assert!(queue.add(7..8), "as many");
+        assert_eq!(queue.take().unwrap().len(), 8);
         assert!(
             !queue.add(0..100),
             "nobody need be told: two are on their way"
         );
         assert!(queue.take().is_none());
-        queue.arrived();
+        queue.arrived(8);
         assert!(queue.may_go());
         assert_eq!(queue.take().unwrap().len(), 100);
-        queue.arrived();
-        queue.arrived();
+        queue.arrived(100);
+        queue.arrived(8);
         assert!(!queue.may_go(), "all has gone");
+    }
+
+    #[test]
+    fn the_few_go_when_the_many_have_arrived() {
+        let mut queue = Queue::default();
+        assert!(queue.add(0..8));
+        assert_eq!(queue.take().unwrap().len(), 8);
+        assert!(!queue.add(0..1));
+        queue.arrived(8);
+        assert!(queue.may_go(), "nothing is on its way");
+        assert_eq!(queue.take().unwrap().len(), 1);
     }
 
     #[test]
@@ -117,7 +140,9 @@ mod tests {
             sizes.map(|batch| batch.map(|batch| batch.len())),
             [Some(128), Some(128), None]
         );
-        queue.arrived();
+        queue.arrived(128);
+        assert!(!queue.may_go(), "44 are left, and 128 on their way");
+        queue.arrived(128);
         assert_eq!(queue.take().unwrap(), (256..300).collect::<Vec<_>>());
     }
 }

@@ -107,13 +107,14 @@ async fn sleep_if(clock: &Clock, at: Option<Tick>) {
 /// A request on its way; it has arrived when this is dropped, also by a panic in the store.
 struct Flight {
     engine: Arc<Engine>,
-    arrived: fn(&mut Inbox),
+    carried: usize,
+    arrived: fn(&mut Inbox, usize),
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         let mut inbox = lock(&self.engine.inbox);
-        (self.arrived)(&mut inbox);
+        (self.arrived)(&mut inbox, self.carried);
         if inbox.asks.may_go() || inbox.leaves.may_go() {
             drop(inbox);
             self.engine.work.notify_one();
@@ -144,7 +145,8 @@ fn set_off(engine: &Arc<Engine>) {
 fn send_asks(engine: &Arc<Engine>, mut batch: Vec<Ask>) {
     let flight = Flight {
         engine: Arc::clone(engine),
-        arrived: |inbox| inbox.asks.arrived(),
+        carried: batch.len(),
+        arrived: |inbox, carried| inbox.asks.arrived(carried),
     };
     // A caller that has gone before its request was sent needs no request.
     batch.retain(|ask| !ask.reply.is_closed());
@@ -174,7 +176,8 @@ async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
 fn send_leaves(engine: &Arc<Engine>, batch: Vec<Leaving>) {
     let flight = Flight {
         engine: Arc::clone(engine),
-        arrived: |inbox| inbox.leaves.arrived(),
+        carried: batch.len(),
+        arrived: |inbox, carried| inbox.leaves.arrived(carried),
     };
     tokio::spawn(async move {
         let engine = Arc::clone(&flight.engine);

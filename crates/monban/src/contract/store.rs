@@ -114,6 +114,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// `Unavailable`, `Rejected`.
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>>;
 
+    /// The grant that a waiting claim was told of by a message, once: [`attempt`](Self::attempt) would answer the same,
+    /// without asking anybody. Asked when a waiter was woken, and answered at once; with `None` it attempts.
+    fn told(&self, claim: &Claim) -> Option<Grant>;
+
     /// What the store knows to be wrong with its connection at this moment, if anything: told to callers whose time is
     /// over before an answer came. Answered at once, from what is known already; with `None` they are told only that no
     /// answer came.

@@ -104,6 +104,18 @@ impl Engine {
         answer.await.map_err(|_| self.keeper_is_gone())
     }
 
+    /// The grant that a message has brought for a claim that waits, if one has.
+    pub(super) fn told(self: &Arc<Self>, claim: &Claim) -> Option<Parcel> {
+        let now = self.clock.now();
+        let grant = self.store.told(claim)?;
+        Some(Parcel::new(
+            self,
+            claim.clone(),
+            now,
+            Ok(Attempt::Granted(grant)),
+        ))
+    }
+
     /// Leaves claims for the keeper, and tells it unless it looks there by itself before it can send more.
     pub(super) fn post(&self, asks: impl IntoIterator<Item = Ask>) {
         let may_go = lock(&self.inbox).asks.add(asks);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::acquire::{BusyInfo, Observer, Retry, ask};
+use super::acquire::{BusyInfo, Observer, Retry, accepted, ask};
 use super::core::{GateGuard, Handle};
 use super::keeper::sleep_until;
 use super::lease::Lease;
@@ -91,6 +91,16 @@ pub(super) async fn wait(
         if waiting.until.is_some_and(|until| now >= until) {
             let result = waiting.timed_out(now);
             return finish(waiting, result, reply);
+        }
+        if let Some(parcel) = engine.told(&waiting.claim) {
+            asked = accepted(
+                &waiting.handle,
+                &waiting.claim,
+                &waiting.options,
+                parcel,
+                &mut waiting.gate,
+            );
+            continue;
         }
         let patience = waiting.patience();
         let sent = now;

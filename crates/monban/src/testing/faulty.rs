@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::sleep::sleep_by;
 use super::{Fault, Faults, Verb};
-use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
+use crate::contract::{Attempt, Grant, Guarantees, Reach, Release, Renewal, Store};
 use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 use crate::rule::Clock;
 
@@ -137,6 +137,10 @@ impl Store for FaultyStore {
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
         let work = async { self.faults.store().barred(prefix).await };
         self.request(Verb::Inspect, 0, work).await?
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        self.faults.store().told(claim)
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -381,6 +381,10 @@ impl Store for NaiveStore {
         Ok(Vec::new())
     }
 
+    fn told(&self, _: &Claim) -> Option<Grant> {
+        None
+    }
+
     fn trouble(&self) -> Option<Error> {
         None
     }

@@ -896,6 +896,10 @@ impl Store for Broken {
         self.inner.barred(prefix).await
     }
 
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        self.inner.told(claim)
+    }
+
     fn trouble(&self) -> Option<Error> {
         self.inner.trouble()
     }

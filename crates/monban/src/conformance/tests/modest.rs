@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::super::{Subject, Time};
 use super::block_on;
 use crate::contract::{
-    Attempt, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 use crate::data::{
     Barred, Claim, ClaimId, Entry, Error, Fence, Keep, Key, Leave, Mode, Options, Result,
@@ -169,6 +169,10 @@ impl Store for Client {
 
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
         self.store.barred(prefix).await
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        self.store.told(claim)
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -1,7 +1,7 @@
 //! The life of a lease: renewal, doubt, loss, release.
 
 use super::*;
-use crate::contract::{Attempt, Ends, Guarantees, Reach, Release, Renewal};
+use crate::contract::{Attempt, Ends, Grant, Guarantees, Reach, Release, Renewal};
 use crate::data::{
     Barred, Claim, Entry, Error, Keep, Key, Leave, Loss, Options, RenewalPolicy, Result,
 };
@@ -423,6 +423,10 @@ impl Store for TellsLate {
 
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
         self.0.barred(prefix).await
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        self.0.told(claim)
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -72,7 +72,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use crate::contract::{
-    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
@@ -211,6 +211,10 @@ impl Store for EtcdStore {
 
     async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
         Ok(Vec::new())
+    }
+
+    fn told(&self, _: &Claim) -> Option<Grant> {
+        None
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -82,7 +82,7 @@ mod wake;
 pub use home::default_directory;
 
 use crate::contract::{
-    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 #[cfg(doc)]
 use crate::data::Mode;
@@ -345,6 +345,10 @@ impl Store for FileStore {
 
     async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
         Ok(Vec::new())
+    }
+
+    fn told(&self, _: &Claim) -> Option<Grant> {
+        None
     }
 
     fn trouble(&self) -> Option<Error> {

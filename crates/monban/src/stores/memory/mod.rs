@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::contract::{
-    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 use crate::data::{Barred, Claim, Entry, EntryId, Error, Keep, Key, Leave, Result};
 use crate::rule::Clock;
@@ -137,6 +137,10 @@ impl Store for MemoryStore {
 
     async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
         Ok(Vec::new())
+    }
+
+    fn told(&self, _: &Claim) -> Option<Grant> {
+        None
     }
 
     fn trouble(&self) -> Option<Error> {

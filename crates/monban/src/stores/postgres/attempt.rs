@@ -23,9 +23,8 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
     let mut sent = Vec::with_capacity(claims.len());
     let now = hub.clock.now();
     for (at, claim) in claims.iter().enumerate() {
-        if let Some((handed, age)) = hub.watches.handed(claim, now) {
-            let lost = hub.watches.hold(claim.id, true);
-            answers[at] = Some(Ok(granted(claim, handed, age, lost)));
+        if let Some(grant) = told(hub, claim, now) {
+            answers[at] = Some(Ok(Attempt::Granted(grant)));
             continue;
         }
         match claim.mode.check().and_then(|()| hub.watches.ask(claim)) {
@@ -49,6 +48,13 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
         .into_iter()
         .map(|answer| answer.unwrap_or_else(unread))
         .collect()
+}
+
+/// The grant that a message has brought for a claim by `now`, if one has.
+pub(super) fn told(hub: &Hub, claim: &Claim, now: Tick) -> Option<Grant> {
+    let (handed, age) = hub.watches.handed(claim, now)?;
+    let lost = hub.watches.hold(claim.id, true);
+    Some(granted(claim, handed, age, lost))
 }
 
 /// Asks for the claims that stand at these places, at `now`; the answers in the same order.
@@ -171,7 +177,12 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) 
                 number: reply.fence.unwrap_or(0),
                 seat: reply.seat.unwrap_or(-1),
             };
-            Ok(granted(claim, handed, Duration::ZERO, lost))
+            Ok(Attempt::Granted(granted(
+                claim,
+                handed,
+                Duration::ZERO,
+                lost,
+            )))
         }
         b'c' => {
             hub.watches.forget(&claim.id);
@@ -193,15 +204,15 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Answer) 
     }
 }
 
-fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Attempt {
+fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Grant {
     let fenced = claim.mode != Mode::Shared;
-    Attempt::Granted(Grant {
+    Grant {
         fence: fenced.then(|| Fence::new(handed.number)).flatten(),
         seat: u32::try_from(handed.seat).ok(),
         ttl: Some(claim.ttl),
         age,
         lost,
-    })
+    }
 }
 
 fn busy(hub: &Hub, hears: bool, claim: &Claim, reply: &Answer) -> Busy {

@@ -63,7 +63,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use crate::contract::{
-    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
@@ -196,6 +196,10 @@ impl Store for PostgresStore {
 
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
         show::barred(&self.hub, prefix).await
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        attempt::told(&self.hub, claim, self.hub.clock.now())
     }
 
     fn trouble(&self) -> Option<Error> {

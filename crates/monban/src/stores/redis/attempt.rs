@@ -27,9 +27,8 @@ pub(super) async fn attempt(hub: &Hub, claims: &[Claim]) -> Vec<Result<Attempt>>
     let mut sent = Vec::with_capacity(claims.len());
     let now = hub.clock.now();
     for (at, claim) in claims.iter().enumerate() {
-        if let Some((handed, age)) = hub.watches.handed(claim, now) {
-            let lost = hub.watches.hold(claim.id);
-            answers[at] = Some(Ok(granted(claim, handed, age, lost)));
+        if let Some(grant) = told(hub, claim, now) {
+            answers[at] = Some(Ok(Attempt::Granted(grant)));
             continue;
         }
         match batch::check(claim).and_then(|()| hub.watches.ask(claim)) {
@@ -83,6 +82,13 @@ fn command(claims: &[&Claim]) -> Cmd {
     batch.command()
 }
 
+/// The grant that a message has brought for a claim by `now`, if one has.
+pub(super) fn told(hub: &Hub, claim: &Claim, now: Tick) -> Option<Grant> {
+    let (handed, age) = hub.watches.handed(claim, now)?;
+    let lost = hub.watches.hold(claim.id);
+    Some(granted(claim, handed, age, lost))
+}
+
 /// Asks for the claims that stand at these places, at `now`; the answers in the same order.
 async fn ask(hub: &Hub, claims: &[Claim], sent: &[usize], now: Tick) -> Vec<Result<Attempt>> {
     let of = |which: &[usize]| -> Vec<&Claim> { which.iter().map(|at| &claims[*at]).collect() };
@@ -128,7 +134,12 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -
     match reply {
         Reply::Granted(handed) => {
             let lost = link.pushes.then(|| hub.watches.hold(claim.id)).flatten();
-            Ok(granted(claim, handed, Duration::ZERO, lost))
+            Ok(Attempt::Granted(granted(
+                claim,
+                handed,
+                Duration::ZERO,
+                lost,
+            )))
         }
         Reply::Busy(way) => {
             if claim.if_busy == IfBusy::Queue {
@@ -145,15 +156,15 @@ fn judge(hub: &Hub, link: &Link, (claim, asked): (&Claim, Tick), reply: Reply) -
     }
 }
 
-fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Attempt {
+fn granted(claim: &Claim, handed: Handed, age: Duration, lost: Option<Wake>) -> Grant {
     let fenced = claim.mode != Mode::Shared;
-    Attempt::Granted(Grant {
+    Grant {
         fence: fenced.then(|| Fence::new(handed.number)).flatten(),
         seat: u32::try_from(handed.seat).ok(),
         ttl: Some(claim.ttl),
         age,
         lost,
-    })
+    }
 }
 
 fn clash(key: &Key, asked: Mode, there: i64) -> Error {

@@ -75,7 +75,7 @@ use async_trait::async_trait;
 use tokio::task::JoinHandle;
 
 use crate::contract::{
-    Attempt, Exclusion, Fencing, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
+    Attempt, Exclusion, Fencing, Grant, Guarantees, Liveness, Order, Reach, Release, Renewal, Store,
 };
 use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 
@@ -173,6 +173,10 @@ impl Store for RedisStore {
 
     async fn barred(&self, _: &[u8]) -> Result<Vec<Barred>> {
         Ok(Vec::new())
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        attempt::told(&self.hub, claim, self.hub.clock.now())
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::Dice;
-use crate::contract::{Attempt, Guarantees, Reach, Release, Renewal, Store};
+use crate::contract::{Attempt, Grant, Guarantees, Reach, Release, Renewal, Store};
 use crate::data::{Barred, Claim, Entry, Error, Keep, Key, Leave, Result};
 use crate::engine::hold::lock;
 use crate::engine::keeper::sleep_until;
@@ -245,6 +245,10 @@ impl Store for Wire {
 
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
         self.0.store.barred(prefix).await
+    }
+
+    fn told(&self, claim: &Claim) -> Option<Grant> {
+        self.0.store.told(claim)
     }
 
     fn trouble(&self) -> Option<Error> {

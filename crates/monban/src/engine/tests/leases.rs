@@ -1,5 +1,7 @@
 //! The life of a lease: renewal, doubt, loss, release.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 use crate::contract::{Attempt, Ends, Grant, Guarantees, Reach, Release, Renewal};
 use crate::data::{
@@ -375,66 +377,90 @@ fn the_release_of_one_lease_leaves_the_others_watched() {
 
 /// A store that tells grants some time after it has made them.
 #[derive(Debug)]
-struct TellsLate(MemoryStore, Duration);
+struct TellsLate {
+    store: MemoryStore,
+    age: Duration,
+    reach: Reach,
+    asked: AtomicUsize,
+}
+
+impl TellsLate {
+    fn new(clock: &Clock, age: Duration, reach: Reach) -> Arc<Self> {
+        Arc::new(Self {
+            store: MemoryStore::new(clock.clone()),
+            age,
+            reach,
+            asked: AtomicUsize::new(0),
+        })
+    }
+}
 
 #[async_trait::async_trait]
 impl Store for TellsLate {
     async fn open(&self) -> Result<Guarantees> {
-        self.0.open().await
+        self.store.open().await
     }
 
     fn reach(&self) -> Reach {
-        self.0.reach()
+        self.reach
     }
 
     async fn attempt(&self, claims: &[Claim]) -> Vec<Result<Attempt>> {
-        let mut answers = self.0.attempt(claims).await;
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let mut answers = self.store.attempt(claims).await;
         for answer in &mut answers {
             if let Ok(Attempt::Granted(grant)) = answer {
-                grant.age = self.1;
+                grant.age = self.age;
             }
         }
         answers
     }
 
     async fn renew(&self, keeping: &[Keep]) -> Vec<Result<Renewal>> {
-        self.0.renew(keeping).await
+        self.store.renew(keeping).await
     }
 
     async fn release(&self, leaving: &[Leave]) -> Vec<Result<Release>> {
-        self.0.release(leaving).await
+        self.store.release(leaving).await
     }
 
     async fn evict(&self, entry: &Entry) -> Result<Release> {
-        self.0.evict(entry).await
+        self.store.evict(entry).await
     }
 
     async fn inspect(&self, prefix: &[u8]) -> Result<Vec<Entry>> {
-        self.0.inspect(prefix).await
+        self.store.inspect(prefix).await
     }
 
     async fn inspect_key(&self, key: &Key) -> Result<Vec<Entry>> {
-        self.0.inspect_key(key).await
+        self.store.inspect_key(key).await
     }
 
     async fn recovers_in(&self) -> Result<Option<Duration>> {
-        self.0.recovers_in().await
+        self.store.recovers_in().await
     }
 
     async fn barred(&self, prefix: &[u8]) -> Result<Vec<Barred>> {
-        self.0.barred(prefix).await
+        self.store.barred(prefix).await
     }
 
     fn told(&self, claim: &Claim) -> Option<Grant> {
-        self.0.told(claim)
+        let attempt = self.store.attempt(std::slice::from_ref(claim));
+        match block_on(attempt).pop() {
+            Some(Ok(Attempt::Granted(mut grant))) => {
+                grant.age = self.age;
+                Some(grant)
+            }
+            _ => None,
+        }
     }
 
     fn trouble(&self) -> Option<Error> {
-        self.0.trouble()
+        self.store.trouble()
     }
 
     async fn close(&self) {
-        self.0.close().await;
+        self.store.close().await;
     }
 }
 
@@ -442,8 +468,7 @@ impl Store for TellsLate {
 fn a_grant_that_was_told_late_has_less_left_until_its_renewal() {
     let clock = Clock::manual();
     let (ttl, age) = (secs(30), secs(14));
-    let store = TellsLate(MemoryStore::new(clock.clone()), age);
-    let locks = open(Arc::new(store), &clock);
+    let locks = open(TellsLate::new(&clock, age, Reach::Local), &clock);
     let by_hand = Options::new().ttl(ttl).renewal(RenewalPolicy::ByHand);
     let mutex = locks.mutex("k").unwrap().with(by_hand).unwrap();
     let lease = block_on(mutex.lock()).unwrap();
@@ -463,11 +488,8 @@ fn a_grant_that_was_told_late_has_less_left_until_its_renewal() {
 #[test]
 fn a_grant_that_was_told_when_its_ttl_was_over_is_none() {
     let clock = Clock::manual();
-    let store = TellsLate(
-        MemoryStore::new(clock.clone()),
-        Lifetime::validity(secs(30)),
-    );
-    let locks = open(Arc::new(store), &clock);
+    let whole = Lifetime::validity(secs(30));
+    let locks = open(TellsLate::new(&clock, whole, Reach::Local), &clock);
     let mutex = locks.mutex("k").unwrap();
     let mutex = mutex.with(Options::new().ttl(secs(30))).unwrap();
     let error = block_on(mutex.lock().within(Duration::ZERO)).unwrap_err();
@@ -475,4 +497,31 @@ fn a_grant_that_was_told_when_its_ttl_was_over_is_none() {
     eventually("given back", || {
         block_on(locks.inspect("")).unwrap().is_empty()
     });
+}
+
+#[test]
+fn what_a_waiter_was_told_is_not_asked_for_and_counts_from_when_it_was_granted() {
+    let clock = Clock::manual();
+    let (ttl, age) = (secs(30), secs(3));
+    let store = TellsLate::new(&clock, age, Reach::Remote);
+    let locks = open(Arc::<TellsLate>::clone(&store), &clock);
+    let others = open(Arc::new(store.store.clone()), &clock);
+    let held = block_on(others.mutex("k").unwrap().lock()).unwrap();
+    let mutex = locks.mutex("k").unwrap();
+    let mutex = mutex.with(Options::new().ttl(ttl)).unwrap();
+    let waiter = std::thread::spawn(move || mutex.lock().wait());
+    eventually("in line", || {
+        block_on(others.inspect("")).unwrap().len() == 2
+    });
+    let fence = held.fence().unwrap();
+    block_on(held.release()).unwrap();
+    let lease = waiter.join().unwrap().unwrap();
+    assert_eq!(
+        store.asked.load(Ordering::SeqCst),
+        1,
+        "only when it joined the line"
+    );
+    assert!(lease.fence().unwrap() > fence);
+    assert_eq!(lease.remaining(), Some(Lifetime::validity(ttl) - age));
+    block_on(lease.release()).unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use monban::{Lease, Locks, Options};
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 use crate::Outcome;
 use crate::floor::{Floor, Turns, Waiter};
@@ -17,6 +17,9 @@ pub(crate) enum Kind {
     Advisory,
     /// What a hand-over costs at least.
     Floor(Floor),
+    /// What a free key costs at least that is taken and freed by writing one row that is there already, with the session
+    /// driven as this floor says.
+    Written(Floor),
 }
 
 /// How clients of a kind are made, in one round.
@@ -30,14 +33,15 @@ pub(crate) struct Maker {
 #[derive(Clone)]
 pub(crate) enum One {
     Monban(Locks),
-    Advisory(Pool),
+    /// Advisory locks, or rows in their place.
+    Sessions(Pool),
     Floor(Arc<tokio::sync::Mutex<Waiter>>),
 }
 
 /// What it holds; an advisory lock is its session's, which nobody else may have meanwhile.
 pub(crate) enum Held {
     Monban(Lease),
-    Advisory(Session, i64),
+    Session(Session, i64),
     Floor,
 }
 
@@ -46,6 +50,7 @@ pub(crate) enum Held {
 pub(crate) struct Pool {
     idle: Arc<Mutex<Vec<Session>>>,
     url: Arc<str>,
+    kind: Kind,
 }
 
 pub(crate) struct Session {
@@ -56,11 +61,22 @@ pub(crate) struct Session {
 
 const TTL: Duration = Duration::from_secs(60);
 
+/// The one key of a round with one key.
+pub(crate) const KEY: &str = "cycle-0";
+
+fn number(key: &str) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish().cast_signed()
+}
+
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Monban => "monban",
             Self::Advisory => "advisory lock",
+            Self::Written(Floor::Thread) => "floor: the same, with a thread for the connection",
+            Self::Written(_) => "floor: one row written twice",
             Self::Floor(Floor::Bare) => "floor: NOTIFY alone",
             Self::Floor(Floor::Row) => "floor: a row each, and NOTIFY",
             Self::Floor(Floor::Thread) => "floor: the same, with a thread for each connection",
@@ -71,7 +87,7 @@ impl Kind {
     pub(crate) fn at(self, url: String) -> Maker {
         let floor = match self {
             Self::Floor(floor) => floor,
-            Self::Monban | Self::Advisory => Floor::Bare, // unused
+            Self::Monban | Self::Advisory | Self::Written(_) => Floor::Bare, // unused
         };
         Maker {
             kind: self,
@@ -85,9 +101,10 @@ impl Maker {
     pub(crate) async fn connect(&self) -> Outcome<One> {
         Ok(match self.kind {
             Kind::Monban => One::Monban(Locks::connect(&self.url).await?),
-            Kind::Advisory => One::Advisory(Pool {
+            Kind::Advisory | Kind::Written(_) => One::Sessions(Pool {
                 idle: Arc::default(),
                 url: self.url.as_str().into(),
+                kind: self.kind,
             }),
             Kind::Floor(_) => {
                 let waiter = self.turns.connect(&self.url).await?;
@@ -103,10 +120,31 @@ impl Pool {
         if let Some(session) = idle {
             return Ok(session);
         }
-        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await?;
-        tokio::spawn(connection);
-        let lock = client.prepare("SELECT pg_advisory_lock($1)").await?;
-        let unlock = client.prepare("SELECT pg_advisory_unlock($1)").await?;
+        let client = match self.kind {
+            Kind::Written(floor) => floor.client(&self.url).await?,
+            _ => Floor::Bare.client(&self.url).await?,
+        };
+        let (lock, unlock) = match self.kind {
+            Kind::Written(_) => {
+                let number = number(KEY);
+                let make = format!(
+                    "SET synchronous_commit = off; DROP TABLE IF EXISTS written; CREATE UNLOGGED TABLE written \
+                     (key bigint PRIMARY KEY, fence bigint, held bool) WITH (fillfactor = 50); \
+                     INSERT INTO written VALUES ({number}, 0, false)"
+                );
+                client.batch_execute(&make).await?;
+                (
+                    "UPDATE written SET fence = fence + 1, held = true WHERE key = $1 AND NOT held RETURNING fence",
+                    "UPDATE written SET held = false WHERE key = $1 AND held RETURNING true",
+                )
+            }
+            _ => (
+                "SELECT pg_advisory_lock($1)",
+                "SELECT pg_advisory_unlock($1)",
+            ),
+        };
+        let lock = client.prepare(lock).await?;
+        let unlock = client.prepare(unlock).await?;
         Ok(Session {
             client,
             lock,
@@ -122,13 +160,11 @@ impl One {
                 let mutex = locks.mutex(key)?.with(Options::new().ttl(TTL))?;
                 Held::Monban(mutex.lock().await?)
             }
-            Self::Advisory(pool) => {
-                let mut hasher = DefaultHasher::new();
-                key.hash(&mut hasher);
-                let number = hasher.finish().cast_signed();
+            Self::Sessions(pool) => {
+                let number = number(key);
                 let session = pool.session().await?;
                 session.client.query_one(&session.lock, &[&number]).await?;
-                Held::Advisory(session, number)
+                Held::Session(session, number)
             }
             Self::Floor(waiter) => {
                 waiter.lock().await.lock().await?;
@@ -140,7 +176,7 @@ impl One {
     pub(crate) async fn unlock(&self, held: Held) -> Outcome {
         match (self, held) {
             (_, Held::Monban(lease)) => lease.release().await?,
-            (Self::Advisory(pool), Held::Advisory(session, number)) => {
+            (Self::Sessions(pool), Held::Session(session, number)) => {
                 let row = session
                     .client
                     .query_one(&session.unlock, &[&number])

@@ -25,6 +25,24 @@ pub(crate) enum Floor {
     Thread,
 }
 
+impl Floor {
+    /// A session that is driven as it says, and is told nothing.
+    pub(crate) async fn client(self, url: &str) -> Outcome<Client> {
+        self.told(url, mpsc::unbounded_channel().0).await
+    }
+
+    async fn told(self, url: &str, tell: mpsc::UnboundedSender<String>) -> Outcome<Client> {
+        Ok(match self {
+            Self::Bare | Self::Row => {
+                let (client, driver) = open(url, tell).await?;
+                tokio::spawn(driver);
+                client
+            }
+            Self::Thread => on_a_thread(url.to_owned(), tell).await?,
+        })
+    }
+}
+
 /// Who has the key and who waits for it, for all clients of a round.
 #[derive(Clone)]
 pub(crate) struct Turns {
@@ -58,14 +76,7 @@ impl Turns {
     /// Another client.
     pub(crate) async fn connect(&self, url: &str) -> Outcome<Waiter> {
         let (tell, told) = mpsc::unbounded_channel();
-        let client = match self.floor {
-            Floor::Bare | Floor::Row => {
-                let (client, driver) = open(url, tell).await?;
-                tokio::spawn(driver);
-                client
-            }
-            Floor::Thread => on_a_thread(url.to_owned(), tell).await?,
-        };
+        let client = self.floor.told(url, tell).await?;
         let place = {
             let mut state = self.state.lock().expect("no panic");
             state.joined += 1;

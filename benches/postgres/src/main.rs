@@ -24,8 +24,13 @@ use monban_testkit::{PostgresOptions, PostgresServer};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What is compared, the store first and its peer second.
-const LOCKS: [Kind; 2] = [Kind::Monban, Kind::Advisory];
+/// What is compared, the store first and its peer second; of one key, also what bounds it from below.
+const LOCKS: [Kind; 4] = [
+    Kind::Monban,
+    Kind::Advisory,
+    Kind::Written(Floor::Row),
+    Kind::Written(Floor::Thread),
+];
 /// The same at a hand-over, and what bounds it from below.
 const HAND_OVERS: [Kind; 5] = [
     Kind::Monban,
@@ -84,14 +89,15 @@ async fn free_keys(server: &PostgresServer, effort: Effort) -> Outcome<String> {
          server's processor time a cycle |\n|---|---|---|---|---|---|---|\n",
     );
     for keys in CASES {
+        let compared = if keys == 1 { &LOCKS[..] } else { &LOCKS[..2] };
         let mut samples = LOCKS.map(|_| Samples::default());
-        for which in turns(effort.rounds, LOCKS.len()) {
+        for which in turns(effort.rounds, compared.len()) {
             let figures = cycles(LOCKS[which], server, keys, effort.time).await?;
             let name = LOCKS[which].name();
             eprintln!("{keys} keys, {name}: {:.0} cycles/s", figures.0);
             samples[which].add(figures);
         }
-        for (kind, sample) in LOCKS.iter().zip(&samples) {
+        for (kind, sample) in compared.iter().zip(&samples) {
             let (least, most) = sample.range();
             writeln!(
                 report,
@@ -152,7 +158,7 @@ fn turns(rounds: u64, kinds: usize) -> impl Iterator<Item = usize> {
 fn target(kind: Kind, text: &str) -> &str {
     match kind {
         Kind::Monban => text,
-        Kind::Advisory | Kind::Floor(_) => "",
+        Kind::Advisory | Kind::Floor(_) | Kind::Written(_) => "",
     }
 }
 

@@ -7,6 +7,10 @@ pub(crate) const FREE_KEYS: &str = "
 A cycle of monban's at one key writes two rows in two transactions that wait for no disk; advisory locks write nothing, and answer without a change
 of thread. Side by side monban's claims travel together over one connection.
 
+The floors are no locks: they say what it costs at least to take and to free a key by writing it down. One row that is there already, in a table that is
+not logged, is found by its primary key and changed in place, twice, in two transactions of one statement each that wait for no disk: no claim of its own
+to keep alive, no TTL, no line, nobody woken, and nothing is left of it after a crash.
+
 ";
 
 /// Above the table of hand-overs.

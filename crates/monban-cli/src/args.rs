@@ -13,8 +13,8 @@ use monban::Key;
 #[derive(Debug, Parser)]
 #[command(name = "monban", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Where the locks are: file:/DIRECTORY, redis://HOST, postgres://USER@HOST, etcd://HOST,HOST, ... [default: $MONBAN_STORE, then the first line
-    /// of /etc/monban/store, then files of this host]
+    /// Where the locks are: file:/DIRECTORY, redis://HOST (or valkey://HOST), postgres://USER@HOST, etcd://HOST,HOST, ... [default: $MONBAN_STORE,
+    /// then the first line of /etc/monban/store, then files of this host]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) store: Option<String>,
     #[command(subcommand)]

@@ -88,6 +88,7 @@ async fn free_keys(server: &PostgresServer, effort: Effort) -> Outcome<String> {
         "## Taking and freeing free keys\n\n| keys | client | cycles/s, median | range | of advisory locks | target | \
          server's processor time a cycle |\n|---|---|---|---|---|---|---|\n",
     );
+    let (mut own, mut floors) = (0.0, [0.0; 2]);
     for keys in CASES {
         let compared = if keys == 1 { &LOCKS[..] } else { &LOCKS[..2] };
         let mut samples = LOCKS.map(|_| Samples::default());
@@ -109,8 +110,12 @@ async fn free_keys(server: &PostgresServer, effort: Effort) -> Outcome<String> {
                 quantile(&sample.server, 0.5),
             )?;
         }
+        if keys == 1 {
+            let [monban, peer, row, thread] = samples.each_ref().map(Samples::median);
+            (own, floors) = (monban / peer, [row / peer, thread / peer]);
+        }
     }
-    report.push_str(text::FREE_KEYS);
+    report.push_str(&text::free_keys(floors, own));
     Ok(report)
 }
 

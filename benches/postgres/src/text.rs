@@ -1,17 +1,23 @@
 //! What stands beside the figures.
 
-use crate::{MOST_HAND_OVER, WAITERS};
+use crate::{LEAST_RATE, MOST_HAND_OVER, WAITERS};
 
-/// Below the table of free keys.
-pub(crate) const FREE_KEYS: &str = "
+/// Below the table of free keys, with the floors and monban's own rate in rates of advisory locks.
+pub(crate) fn free_keys([row, thread]: [f64; 2], own: f64) -> String {
+    format!(
+        "
 A cycle of monban's at one key writes two rows in two transactions that wait for no disk; advisory locks write nothing, and answer without a change
 of thread. Side by side monban's claims travel together over one connection.
 
 The floors are no locks: they say what it costs at least to take and to free a key by writing it down. One row that is there already, in a table that is
 not logged, is found by its primary key and changed in place, twice, in two transactions of one statement each that wait for no disk: no claim of its own
-to keep alive, no TTL, no line, nobody woken, and nothing is left of it after a crash.
+to keep alive, no TTL, no line, nobody woken, and nothing is left of it after a crash. Of the rate of advisory locks that reaches {row:.2}, with a thread for
+the connection {thread:.2}, and monban {own:.2}; asked were {LEAST_RATE}. What keeps a lease alive must not depend on how busy its owner is, so the thread
+is needed.
 
-";
+"
+    )
+}
 
 /// Above the table of hand-overs.
 pub(crate) const HAND_OVER: &str = "\

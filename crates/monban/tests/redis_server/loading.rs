@@ -93,12 +93,13 @@ fn who_holds_and_who_waits_are_told_that_the_server_loads_and_go_on_when_it_has(
             let changed = b.waits(&waiter).await.changed.unwrap();
             save(&server);
             let server = starts_again(server);
+            let other = b.exclusive("other"); // the same each time: it must not stand behind itself
             let (mut renewals, mut asked) = (0, 0);
             while !server.is_finished() {
                 if let Err(error) = a.tries_renewal(&held).await {
                     renewals += usize::from(is_told(&error));
                 }
-                if let Err(error) = b.ask(&b.exclusive("other")).await {
+                if let Err(error) = b.ask(&other).await {
                     asked += usize::from(is_told(&error));
                 }
             }

@@ -1,10 +1,10 @@
 //! A stranger's value may be of any length: of one that was written over a key that is held, only the beginning is read.
 
-use monban::contract::{Release, Renewal, Store};
-use monban::data::Leave;
+use monban::contract::{Attempt, Release, Renewal, Store};
+use monban::data::{Claim, Keep, Leave};
 use monban_testkit::RedisServer;
 
-use crate::common::{Client, lasting, leftovers, run, without_resp3};
+use crate::common::{Client, lasting, leftovers, pause, run, server, without_resp3};
 use crate::monitor::Monitor;
 
 const LENGTH: &str = "40000000";
@@ -83,5 +83,46 @@ fn a_long_value_over_a_held_key_is_never_read_as_a_whole() {
         assert!(sent(&server) - before < 1_000_000, "a long value is sent");
         assert_eq!(server.ask(&["STRLEN", "k"]).unwrap(), "40000001");
         assert_eq!(leftovers(&server), ["k"]);
+    });
+}
+
+/// A server of version 7.0 watches all keys of a script anew with each command of it that reads: to read them one by one costs the
+/// square of their number.
+#[test]
+fn short_values_of_many_keys_are_read_at_once() {
+    run(async {
+        let server = server();
+        let client = Client::of(&server).await;
+        let monitor = Monitor::of(&server);
+        let claims: Vec<Claim> = ["a", "b", "c", "d", "e"]
+            .map(|key| client.exclusive(key))
+            .to_vec();
+        let mut grants = Vec::new();
+        for answer in client.store.attempt(&claims).await {
+            match answer {
+                Ok(Attempt::Granted(grant)) => grants.push(grant),
+                other => panic!("{other:?}"),
+            }
+        }
+        pause(50).await; // they are watched by now
+        let keep = |(claim, fence): (&Claim, _)| Keep {
+            claim: claim.clone(),
+            fence,
+        };
+        let fences = grants.iter().map(|grant| grant.fence);
+        let keeping: Vec<Keep> = claims.iter().zip(fences).map(keep).collect();
+        for renewed in client.store.renew(&keeping).await {
+            assert_eq!(renewed.unwrap(), Renewal::Kept);
+        }
+        let said = monitor.said(&server);
+        let inside = said.iter().filter(|said| said.inside);
+        let names: Vec<String> = inside.map(|said| said.words[0].to_uppercase()).collect();
+        let count = |name: &str| names.iter().filter(|said| *said == name).count();
+        assert_eq!(
+            count("MGET"),
+            2,
+            "for the watch, and for the renewal: {names:?}"
+        );
+        assert_eq!(count("GETRANGE"), 0, "{names:?}");
     });
 }

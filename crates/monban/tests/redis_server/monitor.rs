@@ -99,7 +99,9 @@ pub(crate) fn calls(said: Vec<Said>) -> Vec<Call> {
 fn keys_of(name: &str, words: &[String]) -> Vec<String> {
     match name {
         "TIME" | "PUBLISH" => Vec::new(),
-        "GET" | "GETRANGE" | "SET" | "PEXPIRE" | "PTTL" | "TYPE" | "LPUSH" => words[..1].to_vec(),
+        "GET" | "GETRANGE" | "SETRANGE" | "SET" | "PEXPIRE" | "PTTL" | "TYPE" | "LPUSH" => {
+            words[..1].to_vec()
+        }
         "DEL" | "EXISTS" | "MGET" => words.to_vec(),
         name if name.starts_with('Z') => words[..1].to_vec(),
         other => panic!("which words of {other} are keys?"),

@@ -29,7 +29,7 @@
 //!
 //! ```text
 //! ACL SETUSER monban on >password resetkeys ~app:* ~monban:{???}[oe]:app:* ~monban:{fence}
-//!   resetchannels &monban:* -@all +evalsha +script|load +set +get +getrange +exists +del
+//!   resetchannels &monban:* -@all +evalsha +script|load +set +get +mget +getrange +setrange +exists +del
 //!   +pexpire +pttl +time +type +scan
 //!   +zadd +zrem +zscore +zcard +zcount +zrange +zrangebyscore +zrevrange +zrevrangebyscore
 //!   +publish +subscribe +ping +info +select +client|id +client|tracking +client|caching +client|kill

@@ -2,7 +2,7 @@
 //!
 //! What is ready together travels together: while two requests of a verb are on their way, further claims collect for the
 //! next. A second one sets off only if it carries no less than the first: many small requests cost the store more than
-//! they save, and whoever waits for the first waits for one answer at most.
+//! they save. Few that wait beside many set off when those have been answered.
 
 use std::sync::Arc;
 

@@ -102,6 +102,14 @@ impl Client {
         Ok(answers)
     }
 
+    /// The grant that it was told of without asking, if it was.
+    pub(super) fn told(&self, claim: &Claim) -> Option<Grant> {
+        let grant = self.store.told(claim)?;
+        let mut granted = self.granted.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.insert(claim.id, grant.fence);
+        Some(grant)
+    }
+
     /// By the grants that it was told last.
     pub(super) async fn renewals(&self, claims: &[Claim]) -> Result<Vec<Result<Renewal>>, Failure> {
         let keeping: Vec<Keep> = {

@@ -148,6 +148,7 @@ macro_rules! conformance_tests {
                 no_wake_is_lost_between_look_and_release
                 a_release_wakes_only_the_next
                 wakes_that_nobody_awaits_do_no_harm
+                what_is_told_of_a_grant_is_what_an_attempt_answers_and_told_once
             }
             capacity {
                 permits_are_held_up_to_their_number

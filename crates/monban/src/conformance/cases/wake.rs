@@ -209,3 +209,40 @@ pub async fn wakes_that_nobody_awaits_do_no_harm(stage: &Stage<'_>) -> Verdict {
     c.gets(&third).await?;
     c.leaves(&third).await
 }
+
+/// A message may bring the grant, so that it need not be asked for. Then it is the one that asking would bring.
+pub async fn what_is_told_of_a_grant_is_what_an_attempt_answers_and_told_once(
+    stage: &Stage<'_>,
+) -> Verdict {
+    let [a, b] = stage.clients().await?;
+    let key = stage.key("k");
+    let mut modes = vec![Mode::Exclusive, Mode::Shared];
+    if stage.has_permits().await? {
+        modes.push(Mode::Permits { n: 1, of: 2 });
+    }
+    for mode in modes {
+        let (first, second) = (a.exclusive(&key), b.claim(&key, mode));
+        a.takes(&first).await?;
+        let busy = b.waits(&second).await?;
+        let early = b.told(&second);
+        ensure(
+            early.is_none(),
+            format_args!("a claim that waits ({mode:?}) is told of {early:?}"),
+        )?;
+        a.leaves(&first).await?;
+        b.is_woken(busy.changed).await?;
+        let told = b.told(&second);
+        let again = b.told(&second);
+        ensure(again.is_none(), format_args!("told again: {again:?}"))?;
+        if told.is_some() {
+            b.keeps(&second).await?;
+        }
+        let asked = b.gets(&second).await?;
+        let same = told
+            .as_ref()
+            .is_none_or(|told| (told.fence, told.seat) == (asked.fence, asked.seat));
+        ensure(same, format_args!("told of {told:?}, answered {asked:?}"))?;
+        b.leaves(&second).await?;
+    }
+    Ok(())
+}

@@ -71,6 +71,7 @@ enum How {
     WakesOneReader,
     DiesWithItsConnection,
     DoesNotTellOfLoss,
+    TellsOfNoGrant,
     TellsWhatIsLeft,
     HidesTheAge,
     DoesNotSayWhen,
@@ -263,6 +264,10 @@ const TABLE: &[(How, &str)] = &[
     (ForgetsWhoListens, "wakes_that_nobody_awaits_do_no_harm"),
     (WakesEverybody, "a_release_wakes_only_the_next"),
     (DoesNotSayWhen, "a_waiter_knows_when_silence_frees_the_key"),
+    (
+        TellsOfNoGrant,
+        "what_is_told_of_a_grant_is_what_an_attempt_answers_and_told_once",
+    ),
     (
         DoesNotTellOfLoss,
         "evicting_a_holder_lets_the_next_in_and_tells_it",
@@ -897,7 +902,16 @@ impl Store for Broken {
     }
 
     fn told(&self, claim: &Claim) -> Option<Grant> {
-        self.inner.told(claim)
+        if self.how != TellsOfNoGrant {
+            return self.inner.told(claim);
+        }
+        Some(Grant {
+            fence: Fence::new(1),
+            seat: None,
+            ttl: Some(claim.ttl),
+            age: Duration::ZERO,
+            lost: None,
+        })
     }
 
     fn trouble(&self) -> Option<Error> {

@@ -14,10 +14,8 @@
 -- slept, as between two hand-overs, one costs ten times what it costs one that is awake.
 local total = (#KEYS - 1) / 3
 local step = ARGV[2] == '1' and 1 or 3
-local line = false
-if ARGV[1] ~= 'x' then
-  -- All is left to the second part.
-elseif redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0 then
+local plain, line = ARGV[1] == 'x', false
+if plain and redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0 then
   local pcall, other, at = redis.pcall, false, 5
   for claim = 1, total do
     -- Of a stranger's value, which may be of any length, only the beginning; what goes wrong the second part tells.
@@ -28,7 +26,7 @@ elseif redis.call('EXISTS', unpack(KEYS, total + 2, 2 * total + 1)) == 0 then
     redis.call('DEL', unpack(KEYS, 2, total + 1))
     return 1
   end
-elseif total == 1 then
+elseif plain and total == 1 then
   line = redis.pcall('ZRANGE', KEYS[3], '0', '1')
 end
 if line and line[1] and string.sub(line[1], 49, 54) == ':x:0:0' then

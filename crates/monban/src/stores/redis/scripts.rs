@@ -38,11 +38,11 @@ pub(super) static ATTEMPT: LazyLock<Script> =
     script!("attempt_plain.lua", "line.lua", "attempt.lua");
 pub(super) static RELEASE: LazyLock<Script> =
     script!("release_plain.lua", "line.lua", "release.lua");
-pub(super) static HELD: LazyLock<Script> = script!("held.lua");
+pub(super) static HELD: LazyLock<Script> = script!("beginnings.lua", "held.lua");
 pub(super) static RENEW: LazyLock<Script> = script!("renew.lua");
 pub(super) static EVICT: LazyLock<Script> = script!("line.lua", "evict.lua");
 pub(super) static INSPECT: LazyLock<Script> = script!("inspect.lua");
-pub(super) static LOOK: LazyLock<Script> = script!("look.lua");
+pub(super) static LOOK: LazyLock<Script> = script!("beginnings.lua", "look.lua");
 pub(super) static SIGNAL: LazyLock<Script> = script!("signal.lua");
 
 /// All scripts, to be loaded when a connection is made.

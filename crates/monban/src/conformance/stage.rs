@@ -7,7 +7,7 @@ use super::client::{Client, or_leave};
 use super::report::{Failure, Verdict, ensure};
 use super::{Subject, Time, Wakes};
 use crate::contract::{Grant, Guarantees, Reach};
-use crate::data::{Claim, Claimant, Entry, Error, Key, ProcessId, Result};
+use crate::data::{Claim, Claimant, Entry, Error, Key, Mode, ProcessId, Result};
 use crate::rule::{Clock, Lifetime, Tick};
 use crate::testing::sleep;
 
@@ -213,6 +213,14 @@ impl<'a> Stage<'a> {
             must_be_unsupported(&claim.mode, answer)?;
         }
         Ok(false)
+    }
+
+    /// The modes that are promised, one of each.
+    pub(super) async fn modes(&self) -> Result<Vec<Mode>, Failure> {
+        Ok(match self.has_permits().await? {
+            true => vec![Mode::Exclusive, Mode::Shared, Mode::Permits { n: 1, of: 2 }],
+            false => vec![Mode::Exclusive],
+        })
     }
 
     /// Whether linger is promised; if not, it must be refused.

@@ -227,7 +227,7 @@ pub async fn renewal_never_acquires(stage: &Stage<'_>) -> Verdict {
 
 /// A claim was taken away, and a copy of its own request came late: its owner must not go on as if nothing had been.
 pub async fn a_holder_that_has_to_wait_again_has_lost(stage: &Stage<'_>) -> Verdict {
-    for mode in modes(stage).await? {
+    for mode in stage.modes().await? {
         let [a, b, c, d] = stage.clients().await?;
         let key = stage.key(&format!("{mode:?}"));
         let (old, new) = (a.claim(&key, mode), b.exclusive(&key));
@@ -255,7 +255,7 @@ pub async fn a_holder_that_is_granted_anew_has_lost(stage: &Stage<'_>) -> Verdic
     if stage.promises().fencing == Fencing::None {
         return Ok(());
     }
-    let modes = modes(stage).await?;
+    let modes = stage.modes().await?;
     for mode in modes.into_iter().filter(|mode| *mode != Mode::Shared) {
         let [a, b, c, d] = stage.clients().await?;
         let key = stage.key(&format!("{mode:?}"));
@@ -273,13 +273,6 @@ pub async fn a_holder_that_is_granted_anew_has_lost(stage: &Stage<'_>) -> Verdic
         }
     }
     Ok(())
-}
-
-async fn modes(stage: &Stage<'_>) -> Result<Vec<Mode>, Failure> {
-    Ok(match stage.has_permits().await? {
-        true => vec![Mode::Exclusive, Mode::Shared, Mode::Permits { n: 1, of: 2 }],
-        false => vec![Mode::Exclusive],
-    })
 }
 
 /// Takes a claim out of the line behind its owner's back: by hand, or by its release from elsewhere.

@@ -216,11 +216,7 @@ pub async fn what_is_told_of_a_grant_is_what_an_attempt_answers_and_told_once(
 ) -> Verdict {
     let [a, b] = stage.clients().await?;
     let key = stage.key("k");
-    let mut modes = vec![Mode::Exclusive, Mode::Shared];
-    if stage.has_permits().await? {
-        modes.push(Mode::Permits { n: 1, of: 2 });
-    }
-    for mode in modes {
+    for mode in stage.modes().await? {
         let (first, second) = (a.exclusive(&key), b.claim(&key, mode));
         a.takes(&first).await?;
         let busy = b.waits(&second).await?;

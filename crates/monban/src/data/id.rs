@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 
@@ -15,13 +16,13 @@ impl ProcessId {
     /// Draws a new identity.
     #[must_use]
     pub fn random() -> Self {
-        Self(random())
+        Self(random(std::process::id()))
     }
 }
 
 impl fmt::Display for ProcessId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.0)
+        write_hex::<16>(f, &self.0)
     }
 }
 
@@ -35,7 +36,7 @@ impl fmt::Debug for ProcessId {
 ///
 /// Its text (`Display`) is 48 hexadecimal digits, the first 16 being the process. Whoever knows it may
 /// release the claim: show people its [`digest`](ClaimId::digest) instead, as `Debug` does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClaimId {
     process: ProcessId,
     unique: [u8; 16],
@@ -48,9 +49,14 @@ impl ClaimId {
     /// Draws a new identity (128 random bits) for a claim of this process.
     #[must_use]
     pub fn random(process: ProcessId) -> Self {
+        Self::random_in(process, std::process::id())
+    }
+
+    /// The same, for who knows that the operating system calls this process `pid`.
+    pub(crate) fn random_in(process: ProcessId, pid: u32) -> Self {
         Self {
             process,
-            unique: random(),
+            unique: random(pid),
         }
     }
 
@@ -79,6 +85,12 @@ impl ClaimId {
         })
     }
 
+    /// The text form, for stores that write it often.
+    #[cfg(feature = "redis")]
+    pub(crate) fn to_text(self) -> [u8; Self::TEXT_LEN] {
+        hex(&self.to_bytes())
+    }
+
     /// Reads the text form; `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -100,10 +112,16 @@ impl ClaimId {
     }
 }
 
+impl Hash for ClaimId {
+    /// By its random part alone: no two claims share it.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(u128::from_ne_bytes(self.unique));
+    }
+}
+
 impl fmt::Display for ClaimId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(f, &self.process.0)?;
-        write_hex(f, &self.unique)
+        write_hex::<{ Self::TEXT_LEN }>(f, &self.to_bytes())
     }
 }
 
@@ -122,14 +140,18 @@ pub(crate) fn digest(of: &[u8]) -> String {
         .collect()
 }
 
-fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0u8; 32];
+    let mut text = [0u8; N];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    f.write_str(std::str::from_utf8(&text[..bytes.len() * 2]).unwrap_or_default())
+    text
+}
+
+fn write_hex<const N: usize>(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    f.write_str(std::str::from_utf8(&hex::<N>(bytes)).unwrap_or_default())
 }
 
 /// Lower case only: a text form has one spelling.
@@ -142,11 +164,10 @@ fn hex_digit(c: u8) -> Option<u8> {
 }
 
 /// Bytes of the operating system's generator, fetched 512 at a time: a claim must not cost a system call.
-fn random<const N: usize>() -> [u8; N] {
+fn random<const N: usize>(process: u32) -> [u8; N] {
     thread_local! {
         static POOL: RefCell<(u32, usize, [u8; 512])> = const { RefCell::new((0, 512, [0; 512])) };
     }
-    let process = std::process::id();
     POOL.with_borrow_mut(|(filled_by, used, pool)| {
         // A forked child has a copy of the pool, and must not draw from it what its parent draws.
         if *used + N > pool.len() || *filled_by != process {

@@ -191,8 +191,13 @@ async fn acquire(plan: Plan) -> Result<Lease> {
     engine.check_open()?; // first: in a forked child the gate may be a copy that is locked for ever
     let started = engine.clock.now();
     let until = within.map(|limit| started.after(limit));
-    let mut gate = Some(pass_gate(&engine, &request, started, until).await?);
-    let entered = engine.enter()?;
+    let (mut gate, entered) = match engine.gate.try_pass(&request.key) {
+        gate @ Some(_) => (gate, engine.enter_checked()?),
+        None => {
+            let gate = pass_gate(&engine, &request, started, until).await?;
+            (Some(gate), engine.enter()?)
+        }
+    };
     let claim = engine.claim(&request, IfBusy::Queue);
     let Request {
         handle, options, ..

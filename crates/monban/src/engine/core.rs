@@ -116,7 +116,7 @@ impl Engine {
     pub(crate) fn claim(&self, request: &Request, if_busy: IfBusy) -> Claim {
         Claim {
             key: request.key.clone(),
-            id: ClaimId::random(self.process),
+            id: ClaimId::random_in(self.process, self.pid),
             mode: request.mode,
             ttl: request.options.ttl,
             if_busy,
@@ -134,16 +134,22 @@ impl Engine {
 
     /// Whether further claims may be made.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(Error::rejected(
-                self.store_name(),
-                "these locks have been closed",
-            ));
-        }
+        self.check_not_closed()?;
+        // A system call: once for each acquisition that waits for nothing.
         if self.pid != std::process::id() {
             return Err(Error::rejected(
                 self.store_name(),
                 "these locks were opened before a fork; open others in the child",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_not_closed(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::rejected(
+                self.store_name(),
+                "these locks have been closed",
             ));
         }
         Ok(())
@@ -157,6 +163,13 @@ impl Engine {
         // Counted first: either `close` sees the count, or this sees that they are closed.
         let counted = (self.reach == Reach::Remote).then(|| Pending::new(self));
         self.check_open()?;
+        Ok(counted)
+    }
+
+    /// As [`enter`](Self::enter), right after [`check_open`](Self::check_open).
+    pub(super) fn enter_checked(self: &Arc<Self>) -> Result<Option<Pending>> {
+        let counted = (self.reach == Reach::Remote).then(|| Pending::new(self));
+        self.check_not_closed()?;
         Ok(counted)
     }
 
@@ -186,7 +199,7 @@ impl Engine {
         loop {
             let mut closing = std::pin::pin!(self.closing.notified());
             closing.as_mut().enable();
-            if let Err(error) = self.check_open() {
+            if let Err(error) = self.check_not_closed() {
                 return error;
             }
             closing.await;

@@ -161,15 +161,18 @@ fn send_asks(engine: &Arc<Engine>, mut batch: Vec<Ask>) {
 }
 
 async fn attempt(engine: &Arc<Engine>, batch: Vec<Ask>) {
-    let claims: Vec<Claim> = batch.iter().map(|ask| ask.claim.clone()).collect();
+    let asked = batch
+        .into_iter()
+        .map(|ask| (ask.claim, (ask.reply, ask.token)));
+    let (claims, replies): (Vec<Claim>, Vec<_>) = asked.unzip();
     let sent = engine.clock.now();
     let mut answers = engine.store.attempt(&claims).await.into_iter();
-    for ask in batch {
+    for (claim, (reply, token)) in claims.into_iter().zip(replies) {
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
-        let answer = answer.map_err(|error| error.of_key(&ask.claim.key));
+        let answer = answer.map_err(|error| error.of_key(&claim.key));
         // If the caller has gone the parcel comes back, and its drop gives the claim back.
-        let parcel = Parcel::new(engine, ask.claim, sent, answer).counted(ask.token);
-        drop(ask.reply.send(parcel));
+        let parcel = Parcel::new(engine, claim, sent, answer).counted(token);
+        drop(reply.send(parcel));
     }
 }
 

@@ -12,6 +12,7 @@ use super::hold::{End, Hold, LeaseEvent};
 use super::leave::{Departure, Leaving, Left};
 use crate::contract::Renewal;
 use crate::data::{ClaimId, Claimant, Error, Fence, Key, Loss, Mode, Options, Result, Token};
+use crate::rule::Tick;
 
 /// A held key. It is renewed in the background, and released when it is dropped.
 ///
@@ -133,11 +134,14 @@ impl Lease {
     /// What may be believed of it now. Read from the clock at the call: also right just after a pause.
     #[must_use]
     pub fn state(&self) -> LeaseState {
+        self.state_at(self.handle.engine.clock.now())
+    }
+
+    fn state_at(&self, now: Tick) -> LeaseState {
         if let Some(End::Lost(why)) = self.hold.end() {
             return LeaseState::Lost(why);
         }
-        let now = self.handle.engine.clock.now();
-        let past = |at: Option<crate::rule::Tick>| at.is_some_and(|at| now >= at);
+        let past = |at: Option<Tick>| at.is_some_and(|at| now >= at);
         if past(self.hold.limit()) {
             LeaseState::Lost(Loss::MaxHold)
         } else if past(self.hold.deadline()) {
@@ -290,13 +294,14 @@ impl Lease {
     /// [`Error::Lost`] if it was lost before; dropping the lease cleans up.
     pub(super) fn depart(&self, linger: Option<Duration>) -> Result<(Leaving, Answer)> {
         let engine = &self.handle.engine;
-        if let LeaseState::Lost(why) = self.state() {
+        let now = engine.clock.now();
+        if let LeaseState::Lost(why) = self.state_at(now) {
             return Err(self.hold.lost_error(why));
         }
         if !engine.finish(&self.hold, End::Released) {
             return Err(self.hold.lost_error(Loss::Taken));
         }
-        let mut leaving = Leaving::of(&self.hold, linger, engine.clock.now());
+        let mut leaving = Leaving::of(&self.hold, linger, now);
         let (reply, answer) = oneshot::channel();
         leaving.reply = Some(reply);
         Ok((leaving, answer))
@@ -314,11 +319,12 @@ impl Lease {
     /// Ends a lease that is not lost, with nobody waiting for the store's answer.
     pub(super) fn abandon(&self) -> Option<Leaving> {
         let engine = &self.handle.engine;
-        match self.state() {
+        let now = engine.clock.now();
+        match self.state_at(now) {
             LeaseState::Lost(_) => None,
             LeaseState::Held | LeaseState::Doubtful => engine
                 .finish(&self.hold, End::Released)
-                .then(|| Leaving::of(&self.hold, self.hold.linger, engine.clock.now())),
+                .then(|| Leaving::of(&self.hold, self.hold.linger, now)),
         }
     }
 
@@ -336,6 +342,9 @@ pub(super) type Answer = oneshot::Receiver<Left>;
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.hold.end() == Some(End::Released) {
+            return;
+        }
         let engine = &self.handle.engine;
         match self.state() {
             LeaseState::Lost(why) => {

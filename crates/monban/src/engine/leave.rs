@@ -145,18 +145,17 @@ impl Engine {
         if self.reach == Reach::Local {
             return all.into_iter().for_each(|leaving| self.leave_now(leaving));
         }
-        let keeper_is_there = self.keeper().is_ok();
+        if self.keeper().is_err() {
+            return all.into_iter().for_each(drop); // nobody is left to send it: the TTL frees the key
+        }
+        let mut holds = Vec::new();
         let counted = all.into_iter().map(|mut leaving| {
             leaving.token.get_or_insert_with(|| Pending::new(self));
+            if leaving.leave.linger.is_none() {
+                holds.extend(leaving.hold.clone());
+            }
             leaving
         });
-        let counted: Vec<_> = counted.collect();
-        if !keeper_is_there {
-            return; // nobody is left to send it: the TTL frees the key
-        }
-        let leaves_for_good = |leaving: &&Leaving| leaving.leave.linger.is_none();
-        let holds = counted.iter().filter(leaves_for_good);
-        let holds: Vec<_> = holds.filter_map(|leaving| leaving.hold.clone()).collect();
         // One lock for all: the keeper must not set off with the first of them.
         let may_go = lock(&self.inbox).leaves.add(counted);
         // The next of this process need not wait for the answer: its request sets off behind this one, or with it. If

@@ -60,10 +60,11 @@ impl Batch {
     pub(super) fn value_of(&mut self, (claim, granted): (&Claim, Option<i64>)) {
         use std::io::Write;
         self.scratch.clear();
-        // Writing to a vector cannot fail.
-        let _ = write!(self.scratch, "mb1x:{}:", claim.id);
+        self.scratch.extend_from_slice(b"mb1x:");
+        self.scratch.extend_from_slice(&claim.id.to_text());
+        self.scratch.push(b':');
         if let Some(fence) = granted {
-            let _ = write!(self.scratch, "{fence}:");
+            let _ = write!(self.scratch, "{fence}:"); // which cannot fail
         }
         self.command.write_arg(&self.scratch);
     }

@@ -72,11 +72,11 @@ impl Watches {
                 return Err(another_mode(&claim.key));
             }
             let before = known.signal.replace(Arc::default());
-            if let (Some(before), Role::Waiting { .. }) = (before, &known.role) {
+            let waits = known.waits();
+            if let (Some(before), true) = (before, waits) {
                 before.notify.notify_one(); // whoever still listens to the last answer need not any more
             }
             known.passing = false;
-            let waits = matches!(known.role, Role::Waiting { .. });
             return Ok(waits && claim.if_busy == IfBusy::Leave);
         }
         let known = Known {
@@ -88,11 +88,11 @@ impl Watches {
             doubted: false,
             lives: None,
             waited: 0,
-            name: Name::of(&claim.id),
+            name: None,
+            watched: false,
             public: false,
             handed: None,
         };
-        inner.names.insert(known.name, claim.id);
         inner.claims.insert(claim.id, known);
         Ok(true)
     }
@@ -153,6 +153,8 @@ impl Watches {
             seen: seen.map(owner),
         };
         let signal = Arc::clone(known.signal.get_or_insert_default());
+        let name = known.name(&id);
+        inner.names.insert(name, id);
         if let Some(pause) = poll {
             wake_after(&signal, i64::try_from(pause.as_millis()).ok());
         } else if head {
@@ -209,7 +211,8 @@ impl Watches {
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
         let inner = self.lock();
-        assert_eq!(inner.names.len(), inner.claims.len());
+        let named = inner.claims.values().filter(|known| known.name.is_some());
+        assert_eq!(inner.names.len(), named.count());
         (inner.claims.len(), inner.watched.len())
     }
 
@@ -334,8 +337,7 @@ impl Watches {
         let Some(known) = inner.claims.get_mut(&id) else {
             return;
         };
-        let waiting = matches!(known.role, Role::Waiting { .. });
-        let key = known.key.clone();
+        let waiting = known.waits();
         let first = what == "g" && !std::mem::replace(&mut known.public, true);
         match (what, &known.signal) {
             ("h", Some(signal)) if waiting => {
@@ -350,12 +352,12 @@ impl Watches {
                     Handed::read(rest).filter(|handed| first && handed.number > known.waited);
                 known.handed = handed.map(|handed| (handed, known.lives));
                 // It asks at once: that the key changed hands is no news.
-                inner.unwatch(&key, &id);
+                inner.unwatch(&id);
             }
             ("a", Some(signal)) if waiting => {
                 signal.notify.notify_one();
                 known.handed = None;
-                inner.unwatch(&key, &id);
+                inner.unwatch(&id);
             }
             ("l", Some(signal)) => {
                 signal.notify.notify_one();
@@ -376,8 +378,8 @@ impl Watches {
             .is_some_and(|own| Arc::ptr_eq(own, signal))
         {
             known.signal = None;
-            let (key, passing) = (known.key.clone(), known.passing);
-            inner.unwatch(&key, id);
+            let passing = known.passing;
+            inner.unwatch(id);
             if passing {
                 inner.remove(id);
             }
@@ -391,21 +393,38 @@ impl Watches {
 
 impl Inner {
     fn remove(&mut self, id: &ClaimId) {
-        if let Some(known) = self.claims.remove(id) {
-            self.names.remove(&known.name);
-            self.unwatch(&known.key, id);
+        self.unwatch(id);
+        if let Some(Known {
+            name: Some(name), ..
+        }) = self.claims.remove(id)
+        {
+            self.names.remove(&name);
         }
     }
 
     /// What a message says, of which claim, and the rest of it.
-    fn addressed<'a>(&self, text: &'a str) -> Option<(&'a str, ClaimId, &'a str)> {
+    fn addressed<'a>(&mut self, text: &'a str) -> Option<(&'a str, ClaimId, &'a str)> {
         let (what, text) = text.split_at_checked(1)?;
         if what == "g" {
             let (id, rest) = text.split_at_checked(ClaimId::TEXT_LEN)?;
             return Some((what, ClaimId::parse(id)?, rest));
         }
         let (name, rest) = text.split_at_checked(Name::TEXT_LEN)?;
-        Some((what, *self.names.get(&Name::read(name)?)?, rest))
+        Some((what, self.named(Name::read(name)?)?, rest))
+    }
+
+    /// The claim of this name. Most claims never wait, and are over before they are called anything: only a name that is
+    /// not known makes those of all.
+    fn named(&mut self, name: Name) -> Option<ClaimId> {
+        if self.names.len() < self.claims.len() && !self.names.contains_key(&name) {
+            let nameless = self
+                .claims
+                .iter_mut()
+                .filter(|(_, known)| known.name.is_none());
+            let names = nameless.map(|(id, known)| (known.name(id), *id));
+            self.names.extend(names);
+        }
+        self.names.get(&name).copied()
     }
 
     /// A claim became the head by a hand-over.
@@ -425,8 +444,9 @@ impl Inner {
 
     /// Notes that a claim's key is watched from now on.
     fn look(&mut self, id: ClaimId) -> Option<Look> {
-        let known = self.claims.get(&id)?;
+        let known = self.claims.get_mut(&id)?;
         known.signal.as_ref()?;
+        known.watched = true;
         let key = known.key.clone();
         let ids = self.watched.entry(key.clone()).or_default();
         if !ids.contains(&id) {
@@ -435,11 +455,17 @@ impl Inner {
         Some(Look { id, key })
     }
 
-    fn unwatch(&mut self, key: &Key, id: &ClaimId) {
-        if let Some(ids) = self.watched.get_mut(key) {
+    fn unwatch(&mut self, id: &ClaimId) {
+        let Some(known) = self.claims.get_mut(id) else {
+            return;
+        };
+        if !std::mem::take(&mut known.watched) {
+            return;
+        }
+        if let Some(ids) = self.watched.get_mut(&known.key) {
             ids.retain(|other| other != id);
             if ids.is_empty() {
-                self.watched.remove(key);
+                self.watched.remove(&known.key);
             }
         }
     }

@@ -26,8 +26,10 @@ pub(super) struct Known {
     pub(super) lives: Option<Tick>,
     /// When it last said that the claim waits, in µs of its clock.
     pub(super) waited: i64,
-    /// What messages that come before its grant call it.
-    pub(super) name: Name,
+    /// What messages that come before its grant call it, if it was made: see [`name`](Self::name).
+    pub(super) name: Option<Name>,
+    /// Its key is watched for it.
+    pub(super) watched: bool,
     /// A message has told that it was granted, or may have: whoever listens may know its id since, and no other is
     /// believed.
     pub(super) public: bool,
@@ -36,6 +38,11 @@ pub(super) struct Known {
 }
 
 impl Known {
+    /// What messages that come before its grant call it.
+    pub(super) fn name(&mut self, id: &ClaimId) -> Name {
+        *self.name.get_or_insert_with(|| Name::of(id))
+    }
+
     /// Whether it was asked for, and does not hold.
     pub(super) fn waits(&self) -> bool {
         matches!(self.role, Role::Waiting { .. })
@@ -63,7 +70,7 @@ impl Name {
     pub(super) const TEXT_LEN: usize = 40;
 
     pub(super) fn of(id: &ClaimId) -> Self {
-        Self(Sha1::from(id.to_string()).digest().bytes())
+        Self(Sha1::from(id.to_text()).digest().bytes())
     }
 
     /// Reads the text form.

@@ -49,7 +49,7 @@ pub(super) fn is_held(value: &[u8], id: &ClaimId, mode: Mode) -> bool {
     if mode == Mode::Exclusive {
         value
             .strip_prefix(b"mb1x:")
-            .is_some_and(|rest| rest.starts_with(id.to_string().as_bytes()))
+            .is_some_and(|rest| rest.starts_with(&id.to_text()))
     } else {
         value.starts_with(b"mb1m:")
     }

@@ -202,7 +202,12 @@ async fn acquire(plan: Plan) -> Result<Lease> {
     let Request {
         handle, options, ..
     } = request;
-    let asking = ask(&handle, &claim, &options, &mut gate);
+    let asking = async {
+        let mut parcel = engine.ask(&claim, entered).await?;
+        let entered = parcel.take_token();
+        let asked = accepted(&handle, &options, parcel, &mut gate);
+        Ok::<_, Error>((asked, entered))
+    };
     // A limit of zero is one try, which may take as long as a grant could be of use.
     let limit = until.map(|until| {
         if until > started {
@@ -212,7 +217,7 @@ async fn acquire(plan: Plan) -> Result<Lease> {
         }
     });
     let sent = engine.clock.now();
-    let first = match (engine.reach, limit) {
+    let (first, entered) = match (engine.reach, limit) {
         (Reach::Remote, Some(until)) => tokio::select! {
             biased;
             first = asking => first?,
@@ -296,19 +301,18 @@ pub(super) async fn ask(
     options: &Options,
     gate: &mut Option<GateGuard>,
 ) -> Result<Asked> {
-    let parcel = handle.engine.ask(claim).await?;
-    Ok(accepted(handle, claim, options, parcel, gate))
+    let parcel = handle.engine.ask(claim, None).await?;
+    Ok(accepted(handle, options, parcel, gate))
 }
 
 /// Opens the store's answer. No await in here: what the parcel brought belongs to this function.
 pub(super) fn accepted(
     handle: &Arc<Handle>,
-    claim: &Claim,
     options: &Options,
     parcel: Parcel,
     gate: &mut Option<GateGuard>,
 ) -> Asked {
-    let (sent, answer) = parcel.open();
+    let (sent, claim, answer) = parcel.open();
     match answer {
         Ok(Attempt::Granted(grant)) => match accept(handle, claim, options, (sent, grant), gate) {
             Ok(lease) => Asked::Lease(lease),
@@ -322,7 +326,7 @@ pub(super) fn accepted(
 /// Makes a lease of a grant, unless it came too late: a grant after its own deadline is none.
 fn accept(
     handle: &Arc<Handle>,
-    claim: &Claim,
+    claim: Claim,
     options: &Options,
     (sent, grant): (Tick, Grant),
     gate: &mut Option<GateGuard>,
@@ -341,20 +345,15 @@ fn accept(
         )
         .of_key(&claim.key));
     }
-    let gate = gate.take();
     let granted = Granted {
-        claim: claim.clone(),
+        // Others of this process may hold beside a share or a permit; they need not wait for its end.
+        gate: gate.take().filter(|_| claim.mode == Mode::Exclusive),
+        claim,
         fence: grant.fence,
         seat: grant.seat,
         ttl: grant.ttl,
         sent,
         now,
-        // Others of this process may hold beside a share or a permit; they need not wait for its end.
-        gate: if claim.mode == Mode::Exclusive {
-            gate
-        } else {
-            None
-        },
         lost: grant.lost,
     };
     let hold = Hold::new(granted, options, Arc::downgrade(engine));
@@ -373,10 +372,12 @@ impl Request {
             handle, options, ..
         } = &self;
         let engine = &handle.engine;
-        let _entered = engine.enter()?;
+        let entered = engine.enter()?;
         let mut gate = engine.gate.try_pass(&self.key);
         let claim = engine.claim(&self, IfBusy::Leave);
-        match ask(handle, &claim, options, &mut gate).await? {
+        let mut parcel = engine.ask(&claim, entered).await?;
+        let _entered = parcel.take_token();
+        match accepted(handle, options, parcel, &mut gate) {
             Asked::Lease(lease) => Ok(Ok(lease)),
             Asked::Busy(busy) => Ok(Err(BusyInfo::from(&busy))),
             Asked::Failed(error) => {

@@ -24,11 +24,10 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 pub(crate) struct Parcel {
     engine: Arc<Engine>,
-    claim: Claim,
     sent: Tick,
-    answer: Option<Result<Attempt>>,
+    brought: Option<(Claim, Result<Attempt>)>,
     /// Dropped last: after a release that the drop of the parcel has brought about is counted.
-    _token: Option<Pending>,
+    token: Option<Pending>,
 }
 
 impl Parcel {
@@ -41,52 +40,62 @@ impl Parcel {
         let engine = Arc::clone(engine);
         Self {
             engine,
-            claim,
             sent,
-            answer: Some(answer),
-            _token: None,
+            brought: Some((claim, answer)),
+            token: None,
         }
     }
 
     /// The same, counted by the token of its request.
     pub(super) fn counted(mut self, token: Pending) -> Self {
-        self._token = Some(token);
+        self.token = Some(token);
         self
+    }
+
+    /// The token by which it was counted, for who opens it.
+    pub(super) fn take_token(&mut self) -> Option<Pending> {
+        self.token.take()
     }
 
     /// Takes the answer, and with it the duty to give back what is not wanted. The instant is from before
     /// the request was sent.
-    pub(crate) fn open(mut self) -> (Tick, Result<Attempt>) {
-        let answer = self
-            .answer
+    pub(crate) fn open(mut self) -> (Tick, Claim, Result<Attempt>) {
+        let (claim, answer) = self
+            .brought
             .take()
             .expect("a parcel is opened once, by value");
-        (self.sent, answer)
+        (self.sent, claim, answer)
     }
 }
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        let leave = match self.answer.take() {
-            None => false,
-            Some(Ok(Attempt::Granted(_))) => true,
-            Some(Ok(Attempt::Busy(_))) => self.claim.if_busy == IfBusy::Queue,
-            Some(Err(error)) => error.may_have_been_executed(),
+        let Some((claim, answer)) = self.brought.take() else {
+            return;
+        };
+        let leave = match answer {
+            Ok(Attempt::Granted(_)) => true,
+            Ok(Attempt::Busy(_)) => claim.if_busy == IfBusy::Queue,
+            Err(error) => error.may_have_been_executed(),
         };
         if leave {
             let now = self.engine.clock.now();
-            self.engine.leave(Leaving::behind(&self.claim, now));
+            self.engine.leave(Leaving::behind(&claim, now));
         }
     }
 }
 
 impl Engine {
-    /// Asks the store once.
+    /// Asks the store once. By the token, which comes back with the parcel, a remote store's request is counted.
     ///
     /// # Cancel safety
     ///
     /// If this future is dropped while the request is under way, the claim is released behind it.
-    pub(crate) async fn ask(self: &Arc<Self>, claim: &Claim) -> Result<Parcel> {
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        claim: &Claim,
+        token: Option<Pending>,
+    ) -> Result<Parcel> {
         if self.reach == Reach::Local {
             let sent = self.clock.now();
             let mut answers = self.store.attempt(std::slice::from_ref(claim)).await;
@@ -95,7 +104,7 @@ impl Engine {
         }
         self.keeper()?;
         let (reply, answer) = oneshot::channel();
-        let token = Pending::new(self);
+        let token = token.unwrap_or_else(|| Pending::new(self));
         self.post([Ask {
             claim: claim.clone(),
             reply,

@@ -41,7 +41,7 @@ pub(crate) async fn attempt_all(requests: &[Request]) -> Result<Vec<Result<Lease
     for (((request, claim), parcel), mut gate) in
         requests.iter().zip(&claims).zip(parcels).zip(gates)
     {
-        match accepted(&request.handle, claim, &request.options, parcel, &mut gate) {
+        match accepted(&request.handle, &request.options, parcel, &mut gate) {
             Asked::Lease(lease) => answers.push(Ok(lease)),
             Asked::Busy(busy) => answers.push(Err(BusyInfo::from(&busy))),
             Asked::Failed(error) => {

@@ -190,10 +190,14 @@ fn send_leaves(engine: &Arc<Engine>, batch: Vec<Leaving>) {
 }
 
 async fn release(engine: &Arc<Engine>, batch: Vec<Leaving>) {
-    let leaves: Vec<Leave> = batch.iter().map(|leaving| leaving.leave.clone()).collect();
+    let leaving = batch
+        .into_iter()
+        .map(|leaving| (leaving.leave, leaving.after));
+    let (leaves, afters): (Vec<Leave>, Vec<_>) = leaving.unzip();
     let mut answers = engine.store.release(&leaves).await.into_iter();
     let now = engine.clock.now();
-    for leaving in batch {
+    for (leave, after) in leaves.into_iter().zip(afters) {
+        let leaving = Leaving { leave, after };
         let answer = answers.next().unwrap_or_else(|| Err(engine.no_answer()));
         if let Some((again, _)) = leaving.answered(answer, now) {
             engine.leave_again(again);

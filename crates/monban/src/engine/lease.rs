@@ -303,7 +303,7 @@ impl Lease {
         }
         let mut leaving = Leaving::of(&self.hold, linger, now);
         let (reply, answer) = oneshot::channel();
-        leaving.reply = Some(reply);
+        leaving.after.reply = Some(reply);
         Ok((leaving, answer))
     }
 

@@ -18,6 +18,12 @@ use crate::rule::{Tick, backoff::Jitter};
 #[derive(Debug)]
 pub(crate) struct Leaving {
     pub(super) leave: Leave,
+    pub(super) after: After,
+}
+
+/// What depends on the answer to a release.
+#[derive(Debug)]
+pub(crate) struct After {
     /// Whose gate opens: when the release is on its way, or, if it keeps its place for a time, has been answered.
     pub(super) hold: Option<Arc<Hold>>,
     pub(super) reply: Option<oneshot::Sender<Left>>,
@@ -79,15 +85,17 @@ impl Leaving {
     /// The request may have been executed as late as now, however long ago it was sent: so the TTL counts from now.
     pub(crate) fn behind(claim: &Claim, now: Tick) -> Self {
         Self {
-            until: now.after(claim.ttl.max(PATIENCE)),
             leave: Leave {
                 claim: claim.clone(),
                 linger: None,
             },
-            hold: None,
-            reply: None,
-            ambiguous: true,
-            token: None,
+            after: After {
+                until: now.after(claim.ttl.max(PATIENCE)),
+                hold: None,
+                reply: None,
+                ambiguous: true,
+                token: None,
+            },
         }
     }
 
@@ -99,11 +107,13 @@ impl Leaving {
                 claim: hold.claim.clone(),
                 linger,
             },
-            hold: Some(Arc::clone(hold)),
-            reply: None,
-            until,
-            ambiguous: false,
-            token: None,
+            after: After {
+                hold: Some(Arc::clone(hold)),
+                reply: None,
+                until,
+                ambiguous: false,
+                token: None,
+            },
         }
     }
 
@@ -111,18 +121,18 @@ impl Leaving {
     pub(super) fn answered(mut self, answer: Result<Release>, now: Tick) -> Option<(Self, Error)> {
         let left = match answer {
             Ok(Release::Done) => Ok(Departure::Ours),
-            Ok(Release::Gone) if self.ambiguous => Ok(Departure::Unknown),
+            Ok(Release::Gone) if self.after.ambiguous => Ok(Departure::Unknown),
             Ok(Release::Gone) => Ok(Departure::Gone),
-            Err(error) if error.is_transient() && now < self.until => {
-                self.ambiguous = true;
+            Err(error) if error.is_transient() && now < self.after.until => {
+                self.after.ambiguous = true;
                 return Some((self, error));
             }
             Err(error) => Err(error.of_key(&self.leave.claim.key)),
         };
-        if let Some(hold) = &self.hold {
+        if let Some(hold) = &self.after.hold {
             hold.open_gate();
         }
-        match self.reply.take() {
+        match self.after.reply.take() {
             Some(reply) => drop(reply.send(left)),
             None => {
                 if let Err(error) = left {
@@ -150,9 +160,10 @@ impl Engine {
         }
         let mut holds = Vec::new();
         let counted = all.into_iter().map(|mut leaving| {
-            leaving.token.get_or_insert_with(|| Pending::new(self));
+            let token = &mut leaving.after.token;
+            token.get_or_insert_with(|| Pending::new(self));
             if leaving.leave.linger.is_none() {
-                holds.extend(leaving.hold.clone());
+                holds.extend(leaving.after.hold.clone());
             }
             leaving
         });
@@ -174,7 +185,7 @@ impl Engine {
         let answer = answers.pop().unwrap_or_else(|| Err(self.no_answer()));
         if let Some((mut again, error)) = leaving.answered(answer, self.clock.now()) {
             // A local store has nothing to wait for: what it says once it says again.
-            again.until = Tick::default();
+            again.after.until = Tick::default();
             again.answered(Err(error), self.clock.now());
         }
     }

@@ -28,9 +28,11 @@ impl Request {
     /// May be dropped.
     pub(crate) async fn look(&self) -> Result<Option<Busy>> {
         let engine = &self.handle.engine;
-        let _entered = engine.enter()?;
+        let entered = engine.enter()?;
         let claim = engine.claim(self, IfBusy::Leave);
-        let (_, answer) = engine.ask(&claim).await?.open();
+        let mut parcel = engine.ask(&claim, entered).await?;
+        let _entered = parcel.take_token();
+        let (_, claim, answer) = parcel.open();
         match answer {
             Ok(Attempt::Busy(busy)) => Ok(Some(busy)),
             Ok(Attempt::Granted(_)) => {

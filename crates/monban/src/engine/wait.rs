@@ -93,13 +93,7 @@ pub(super) async fn wait(
             return finish(waiting, result, reply);
         }
         if let Some(parcel) = engine.told(&waiting.claim) {
-            asked = accepted(
-                &waiting.handle,
-                &waiting.claim,
-                &waiting.options,
-                parcel,
-                &mut waiting.gate,
-            );
+            asked = accepted(&waiting.handle, &waiting.options, parcel, &mut waiting.gate);
             continue;
         }
         let patience = waiting.patience();

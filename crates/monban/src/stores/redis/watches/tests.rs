@@ -114,6 +114,24 @@ async fn a_message_that_comes_before_the_answer_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_that_never_waited_is_told_that_it_was_freed_by_hand() {
+    let watches = Arc::new(Watches::default());
+    let (freed, other) = (claim("k"), claim("l"));
+    let [lost, kept] = [&freed, &other].map(|claim| {
+        watches.ask(claim).unwrap();
+        watches.hold(claim.id).unwrap()
+    });
+    told(&watches, &format!("l{}", name(&freed)));
+    assert!(is_ready(lost).await);
+    assert!(!is_ready(kept).await);
+    told(&watches, &format!("l{}", name(&claim("m"))));
+    [freed, other]
+        .iter()
+        .for_each(|claim| watches.forget(&claim.id));
+    assert_eq!(watches.counts(), (0, 0), "nor are names kept");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k");

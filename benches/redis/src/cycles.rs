@@ -25,14 +25,18 @@ const NAMES: &[&str] = &[
     "redis-semaphore",
 ];
 
-/// What one client did in each round.
+/// Seconds of one turn: short, so that what is compared stands close together in time, and many for each round of the plan.
+const TURN: f64 = 0.25;
+const TURNS_A_ROUND: usize = 4;
+
+/// What one client did in each turn.
 #[derive(Default)]
 struct Sample {
     rates: Vec<f64>,
     halves: Vec<f64>,
 }
 
-/// Measures all clients in turns, in a new order each round.
+/// Measures all clients in turns, in a new order each time.
 pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
     let server = Bench::server()?;
     let mut text = String::from(
@@ -54,14 +58,14 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
         for driver in &mut drivers {
             driver.ask(&format!("cycles {keys} 0.2"))?; // connected, scripts loaded
         }
-        for _ in 0..bench.plan.rounds {
+        for _ in 0..bench.plan.rounds * TURNS_A_ROUND {
             for which in turns.order(peers.len()) {
-                let answer = drivers[which].ask(&format!("cycles {keys} 1"))?;
+                let answer = drivers[which].ask(&format!("cycles {keys} {TURN}"))?;
                 let words: Vec<&str> = answer.split(' ').collect();
                 let ["cycles", count, half] = words[..] else {
                     return Err(format!("{}: {answer}", peers[which].client.name).into());
                 };
-                samples[which].rates.push(count.parse()?);
+                samples[which].rates.push(count.parse::<f64>()? / TURN);
                 samples[which].halves.push(half.parse()?);
             }
         }
@@ -94,7 +98,7 @@ fn rows(
         } else {
             usual
         };
-        // Round by round: what else the machine did in a round slowed both.
+        // Turn by turn: what else the machine did meanwhile slowed both.
         let floors = samples[floor].rates.iter();
         let ratios: Vec<f64> = sample
             .rates

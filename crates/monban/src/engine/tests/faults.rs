@@ -1,6 +1,7 @@
 //! Requests and replies that are lost on the way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use super::*;
 use crate::data::{Error, Options};
@@ -154,6 +155,32 @@ fn a_limit_that_ends_a_moment_after_the_store_was_asked_is_no_silence() {
     let ended = wait.join().unwrap();
     assert!(matches!(ended, Err(Error::TimedOut { .. })), "{ended:?}");
     world.faults.resume();
+    world.assert_clean("nothing is left");
+}
+
+#[test]
+fn a_limit_that_ends_a_moment_after_the_first_request_is_no_silence() {
+    let world = World::new();
+    let mutex = world.remote.mutex("k").unwrap();
+    let holder = mutex.lock().wait().unwrap();
+    let mut second = Box::pin(mutex.lock().within(secs(4)));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    // Behind the holder, who is of the same process, it has not asked the store.
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    world.clock.advance(Duration::from_millis(3_900));
+    world.faults.pause();
+    drop(holder);
+    eventually("asked", || {
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        world.faults.requests(Verb::Attempt) == 2
+    });
+    world.clock.advance(Duration::from_millis(100));
+    let Poll::Ready(ended) = second.as_mut().poll(&mut context) else {
+        panic!("its time is over");
+    };
+    assert!(matches!(ended, Err(Error::TimedOut { .. })), "{ended:?}");
+    world.faults.resume();
+    drop(second);
     world.assert_clean("nothing is left");
 }
 

@@ -1,6 +1,7 @@
 //! How often keys that nobody else wants are taken and freed: one, and many side by side.
 
 use std::fmt::Write as _;
+use std::time::Instant;
 
 use interop::{Driver, Outcome};
 
@@ -60,19 +61,21 @@ pub(crate) fn measure(bench: &Bench) -> Outcome<String> {
         }
         for _ in 0..bench.plan.rounds * TURNS_A_ROUND {
             for which in turns.order(peers.len()) {
+                let start = Instant::now();
                 let answer = drivers[which].ask(&format!("cycles {keys} {TURN}"))?;
+                let took = start.elapsed().as_secs_f64(); // what had begun in time is finished, and counted
                 let words: Vec<&str> = answer.split(' ').collect();
                 let ["cycles", count, half] = words[..] else {
                     return Err(format!("{}: {answer}", peers[which].client.name).into());
                 };
-                samples[which].rates.push(count.parse::<f64>()? / TURN);
+                samples[which].rates.push(count.parse::<f64>()? / took);
                 samples[which].halves.push(half.parse()?);
             }
         }
         rows(&mut text, keys, target, &peers, &samples)?;
     }
     text.push_str(
-        "\nThe cycles of monban carry a fence each, and a renewal and a notice of loss stand ready. Clients in Rust run as in a \
+        "\nEach client has four turns of a quarter of a second in a round; *of raw* is the median of the ratios turn by turn. The cycles of monban carry a fence each, and a renewal and a notice of loss stand ready. Clients in Rust run as in a \
          program with `#[tokio::main]`; `-on-one-thread`: all tasks and the connection of raw on one thread, which is \
          cheapest where there is nothing else to do, with its own floor. raw-with-our-scripts is raw with monban's scripts in place \
          of its two commands, one call for each key: what lies between it and raw is the server's part.\n\n",

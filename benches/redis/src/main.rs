@@ -24,7 +24,7 @@ use monban_testkit::{RedisOptions, RedisServer};
 struct Plan {
     /// Seeds the order in which the compared clients take turns.
     seed: u64,
-    /// How often each client takes and frees for a second.
+    /// How often each client takes and frees for four turns of a quarter of a second.
     rounds: usize,
     /// Seconds for which a hand-over is watched.
     seconds: u64,

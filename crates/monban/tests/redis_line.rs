@@ -9,9 +9,9 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Client, SOON, commands, lasting, leave, leftovers, pause, run, server, woken};
-use monban::Error;
 use monban::contract::{Attempt, Release, Renewal, Store, Why};
 use monban::data::{Claim, EntryId, Leave, Mode, Standing};
+use monban::{Error, Locks};
 use monban_testkit::RedisServer;
 
 const TWO: Mode = Mode::Permits { n: 1, of: 2 };
@@ -372,6 +372,39 @@ fn an_uncontended_claim_costs_two_commands_and_so_does_a_hand_over() {
         let calls = commands(&server);
         assert!(calls <= 290, "{calls} for 100 hand-overs");
         a.releases(&held).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
+    });
+}
+
+/// Longer than what a holder waits before it watches its key, and with others behind the next in line.
+#[test]
+fn a_hold_that_others_wait_for_costs_four_commands_and_nothing_more_for_its_length() {
+    run(async {
+        const TURNS: u64 = 12;
+        let server = server();
+        let mut tasks = Vec::new();
+        for _ in 0..4 {
+            let locks = Locks::connect(&server.url()).await.unwrap();
+            let mutex = locks.mutex("k").unwrap();
+            mutex.lock().await.unwrap().release().await.unwrap();
+            tasks.push(mutex);
+        }
+        server.ask(&["CONFIG", "RESETSTAT"]).unwrap();
+        let tasks = tasks.into_iter().map(|mutex| {
+            tokio::spawn(async move {
+                for _ in 0..TURNS {
+                    let lease = mutex.lock().await.unwrap();
+                    pause(40).await;
+                    lease.release().await.unwrap();
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        let (calls, holds) = (commands(&server), 4 * TURNS);
+        // Two and a look at the key by whoever holds it, with the permission to watch it; and now and then by who is next.
+        assert!(calls <= holds * 4 + holds / 2, "{calls} for {holds} holds");
         assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }

@@ -16,6 +16,7 @@ use common::{
 };
 use monban::contract::{Ends, Release, Renewal, Store, Why};
 use monban::data::{Leave, Mode};
+use monban::{Locks, Options};
 use monban_testkit::RedisServer;
 
 const TWO: Mode = Mode::Permits { n: 1, of: 2 };
@@ -109,6 +110,40 @@ fn waiting_for_a_stranger_costs_nothing() {
         pause(500).await;
         assert_eq!(commands(&server), before);
         drop(wakes);
+    });
+}
+
+/// The next in line does not watch the key yet: its holder does.
+#[test]
+fn what_is_deleted_under_a_living_holder_is_the_next_ones_at_once() {
+    run(async {
+        let server = server();
+        let options = Options::new().ttl(Duration::from_secs(60));
+        let mut mutexes = Vec::new();
+        for _ in 0..2 {
+            let locks = Locks::connect(&server.url()).await.unwrap();
+            mutexes.push(locks.mutex("k").unwrap().with(options.clone()).unwrap());
+        }
+        let lease = mutexes[0].lock().await.unwrap();
+        pause(50).await; // watched by now
+        let mutex = mutexes[1].clone();
+        let next = tokio::spawn(async move { mutex.lock().await });
+        let start = Instant::now();
+        while server.ask(&["KEYS", "*}o:k"]).unwrap().is_empty() {
+            assert!(start.elapsed() < SOON, "it does not stand in line");
+            pause(1).await;
+        }
+        pause(20).await;
+        server.ask(&["DEL", "k"]).unwrap();
+        let start = Instant::now();
+        let next = next.await.unwrap().unwrap();
+        let after = start.elapsed();
+        assert!(after < Duration::from_millis(500), "{after:?}");
+        assert!(lease.check().is_err(), "it was taken from it");
+        next.release().await.unwrap();
+        drop(lease);
+        pause(50).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }
 

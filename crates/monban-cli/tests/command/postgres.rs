@@ -323,6 +323,61 @@ fn a_schema_for_another_store_is_refused_by_name() {
     }
 }
 
+/// By an administrator, in either way; then a role that may do no more than lock needs no right to make anything.
+#[test]
+fn the_schema_is_made_by_an_administrator_and_used_by_a_role_that_may_only_lock() {
+    let Some(over) = Over::new() else { return };
+    let own = |database: &str, user: &str| {
+        let url = over.server.url_of(user, Some("s3cret"));
+        let (server, _) = url.rsplit_once('/').expect("a database's name");
+        format!("{server}/{database}")
+    };
+    let ask_in = |database: &str, statements: &str| {
+        let there = format!("\\connect {database}\n{statements}");
+        over.server.ask(&there).expect("the server answers");
+    };
+    let owner = over.server.ask("SELECT current_user").expect("a name");
+    over.server.ask("CREATE ROLE app LOGIN").expect("a role");
+    let printed = over.run(&["schema"]);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    for database in ["printed", "applied"] {
+        over.server
+            .ask(&format!("CREATE DATABASE {database}"))
+            .expect("a database");
+        let refused = over
+            .start_at(&own(database, "app"), &["run", "k", "true"])
+            .end();
+        assert_eq!(refused.code, 69, "{database}: {}", refused.err);
+        assert!(refused.err.contains("monban schema"), "{}", refused.err);
+        for _ in 0..2 {
+            if database == "printed" {
+                ask_in(database, &printed.out);
+                continue;
+            }
+            let applied = over
+                .start_at(&own(database, &owner), &["schema", "--apply"])
+                .end();
+            assert_eq!(applied.code, 0, "{}", applied.err);
+            assert!(applied.out.contains("is up to date"), "{}", applied.out);
+            let said = [applied.out, applied.err].concat();
+            assert!(!said.contains("s3cret"), "{said}");
+        }
+        let rights = "GRANT USAGE ON SCHEMA monban TO app; \
+            GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA monban TO app; \
+            GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA monban TO app";
+        ask_in(database, rights);
+        let ran = over
+            .start_at(&own(database, "app"), &["run", "k", "--", "echo", "ran"])
+            .end();
+        assert_eq!(
+            (ran.code, ran.out.trim()),
+            (0, "ran"),
+            "{database}: {}",
+            ran.err
+        );
+    }
+}
+
 #[test]
 fn a_cause_is_said_once() {
     if service::skipped("postgres") {

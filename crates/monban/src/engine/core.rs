@@ -112,7 +112,8 @@ impl Engine {
             .expect("locks are handed out only after their store has been opened")
     }
 
-    /// A new claim of this process.
+    /// A new claim of this process. Only where [`check_open`](Self::check_open) has just seen that this is no forked child: its id would be drawn
+    /// from a copy of what its parent draws from.
     pub(crate) fn claim(&self, request: &Request, if_busy: IfBusy) -> Claim {
         Claim {
             key: request.key.clone(),

@@ -275,7 +275,11 @@ pub(super) fn renewed(engine: &Arc<Engine>, hold: &Arc<Hold>, sent: Tick, answer
                 _ => {}
             }
         }
-        Ok(Renewal::Lost) => engine.lose(hold, Loss::Taken),
+        Ok(Renewal::Lost) => {
+            engine.lose(hold, Loss::Taken);
+            // A foreign program may have taken it, which tells nobody: whoever is next hears of it by this.
+            engine.leave(Leaving::behind(&hold.claim, engine.clock.now()));
+        }
         Err(error) => {
             // Neither lost nor released: the deadline decides, and until then it is tried again.
             hold.renewal_failed(error);

@@ -156,7 +156,7 @@ impl Engine {
             return all.into_iter().for_each(|leaving| self.leave_now(leaving));
         }
         if self.keeper().is_err() {
-            return all.into_iter().for_each(drop); // nobody is left to send it: the TTL frees the key
+            return drop(all); // nobody is left to send it: the TTL frees the key
         }
         let mut holds = Vec::new();
         let counted = all.into_iter().map(|mut leaving| {

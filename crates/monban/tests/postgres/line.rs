@@ -132,6 +132,27 @@ fn what_is_kept_of_idle_keys_is_removed_after_crashes_too() {
     });
 }
 
+/// More than whoever raises the reserve removes with it.
+#[test]
+fn a_client_that_has_nothing_to_do_removes_what_is_left_of_idle_keys() {
+    run(async {
+        let server = server();
+        let client = Client::at(&server.url()).await;
+        takes_once(&client, 0..3_000, Mode::Exclusive).await;
+        assert!(rows(&server)[0] >= 3_000, "{:?}", rows(&server));
+        // As if minutes had passed.
+        server
+            .ask("UPDATE monban.epoch SET swept = 0, floor = greatest(floor, monban.now())")
+            .unwrap();
+        let start = Instant::now();
+        while rows(&server)[0] > 100 {
+            assert!(start.elapsed() < SOON, "{:?}", rows(&server));
+            pause(200).await;
+        }
+        nothing_is_left(&server, "idle").await;
+    });
+}
+
 /// Where nothing uses locks but commands that end at once, each with a key that nobody uses again.
 #[test]
 fn short_lives_sweep_too() {

@@ -101,7 +101,9 @@ fn who_waits_behind_a_pooler_is_served_soon_though_nobody_tells_it() {
         lease.release().await.unwrap();
         let start = Instant::now();
         let next = next.await.unwrap().unwrap();
-        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        // The engine's own net would take up to five.
+        let second = Duration::from_secs(1);
+        assert!(start.elapsed() < second, "{:?}", start.elapsed());
         next.release().await.unwrap();
         nothing_is_left(&server, "k").await;
     });

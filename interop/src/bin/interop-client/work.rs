@@ -109,7 +109,7 @@ pub(crate) async fn turns(
             return Ok(notes);
         };
         let begun = now();
-        // Blocked, as clients in other languages are: a runtime's timer, which counts in ms, would make two of one.
+        // Blocked: tokio's timer, which counts in ms and rounds up, would make two of one.
         thread::sleep(hold);
         let ended = now();
         held.release().await?;

@@ -2,7 +2,7 @@
 //!
 //! Each verb is one function call, one transaction, on the server's time. Connection: one for a store. Directly on a server it
 //! is a session that whoever waits listens on; behind a pooler that lends sessions for a transaction (found out by the session's
-//! number) nothing is prepared nor listened for, and who waits asks again after 50 to 100 ms.
+//! number) nothing is prepared nor listened for, and who waits asks again after 50 to 100 ms if it is next, after 200 to 400 ms if not.
 //!
 //! What is kept, and why in tables that are not logged, stands in `sql/tables.sql`. In short: `monban.head` has a row for each
 //! key in use, `monban.claim` one for each claim that waits, shares or counts. After a crash of the server, or on a standby

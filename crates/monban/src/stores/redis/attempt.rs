@@ -11,7 +11,7 @@ use super::hub::Hub;
 use super::link::Link;
 use super::reply::{self, InTheWay, Reply};
 use super::value::{self, At};
-use super::watches::Handed;
+use super::watches::{Handed, Watching};
 use super::{faults, scripts};
 use crate::contract::{Attempt, Busy, Ends, Grant, Wake, Why};
 use crate::data::{Claim, Error, Fence, IfBusy, Key, Mode, Result};
@@ -194,11 +194,16 @@ fn busy(hub: &Hub, link: &Link, claim: &Claim, way: &InTheWay) -> Busy {
     if refused {
         hub.watches.pass(&claim.id);
     }
-    // One that was refused is told by nobody else: it watches the key as the head does.
-    let watches = way.head || refused;
+    // One that was refused is told by nobody else: it watches the key as a head does.
+    let watching = match &at {
+        _ if refused => Watching::Soon,
+        _ if !way.head => Watching::No,
+        Some(At::Held { .. } | At::Marker { .. }) => Watching::Late,
+        Some(At::Lingering { .. } | At::Foreign) | None => Watching::Soon,
+    };
     let changed = hub
         .watches
-        .wait(claim.id, watches, way.value.as_deref(), poll);
+        .wait(claim.id, watching, way.value.as_deref(), poll);
     Busy {
         ahead: usize::try_from(way.ahead).ok(),
         why,

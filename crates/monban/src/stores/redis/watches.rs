@@ -8,13 +8,14 @@
 //! of the connection: whoever waits asks again, what is held is read again.
 //!
 //! Only holders, and waiters at the head of a line, watch their key; and only once they have been at it for a
-//! moment, since most holds are over by then and would have been watched for nothing. Who becomes the head by a hand-over
-//! is in less of a hurry: monban holds the key, and tells when it is done; the watch is for a foreign deletion alone.
+//! moment, since most holds are over by then and would have been watched for nothing. A head behind a claim of monban
+//! is in less of a hurry: whoever holds tells when it is done, and by the engine also when the key was taken from it; the
+//! watch is for the deletion of what a dead process held.
 
 mod known;
 mod signal;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -23,14 +24,25 @@ use tokio::sync::Notify;
 
 pub(super) use known::Handed;
 use known::{Known, Name, Role, owner};
-use signal::{Signal, is_held, lock, wake_after};
+use signal::{Signal, Timer, after, is_held, lock, wake_after};
 
 use crate::contract::Wake;
 use crate::data::{Claim, ClaimId, Error, IfBusy, Key, Mode, ProcessId, Result};
 use crate::rule::Tick;
 
-/// Ticks until a claim watches its key that became the head by a hand-over.
-const PATIENT: usize = 5;
+/// How long a head waits behind a claim of monban before it watches the key. Reading and watching are two commands, and a
+/// line whose holds are shorter than this should not pay for them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether a claim that waits watches its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watching {
+    /// Others are ahead of it in the line, and it is told of its turn.
+    No,
+    Soon,
+    /// What is ahead tells by itself when it is over, while it lives.
+    Late,
+}
 
 /// The claims that this store knows of, and what they wait for.
 #[derive(Default)]
@@ -52,8 +64,6 @@ struct Inner {
     new: Vec<ClaimId>,
     old: Vec<ClaimId>,
     now: Vec<ClaimId>,
-    /// Heads to be watched if they still wait then: one list for each tick.
-    heads: VecDeque<Vec<ClaimId>>,
 }
 
 /// A key to be watched.
@@ -143,7 +153,7 @@ impl Watches {
     pub(super) fn wait(
         self: &Arc<Self>,
         id: ClaimId,
-        head: bool,
+        watching: Watching,
         seen: Option<&[u8]>,
         poll: Option<Duration>,
     ) -> Option<Wake> {
@@ -157,11 +167,29 @@ impl Watches {
         inner.names.insert(name, id);
         if let Some(pause) = poll {
             wake_after(&signal, i64::try_from(pause.as_millis()).ok());
-        } else if head {
+        } else if watching == Watching::Soon {
             inner.new.push(id);
             self.some.notify_one();
+        } else if watching == Watching::Late {
+            self.watch_later(id, &signal);
         }
         Some(self.listen(id, signal))
+    }
+
+    /// Watches the key of a claim that still waits then.
+    fn watch_later(self: &Arc<Self>, id: ClaimId, signal: &Arc<Signal>) {
+        let watches = Arc::downgrade(self);
+        after(signal, Timer::Watch, PATIENCE, move |_| {
+            let Some(watches) = watches.upgrade() else {
+                return;
+            };
+            let mut inner = watches.lock();
+            if inner.claims.get(&id).is_some_and(Known::waits) {
+                inner.new.push(id);
+                drop(inner);
+                watches.some.notify_one();
+            }
+        });
     }
 
     fn listen(self: &Arc<Self>, id: ClaimId, signal: Arc<Signal>) -> Wake {
@@ -223,7 +251,6 @@ impl Watches {
         if ticked {
             ids.append(&mut inner.old);
             inner.old = std::mem::take(&mut inner.new);
-            ids.append(&mut inner.heads_due());
         }
         ids.into_iter().filter_map(|id| inner.look(id)).collect()
     }
@@ -237,16 +264,12 @@ impl Watches {
             new,
             old,
             now,
-            heads,
             ..
         } = &mut *inner;
         for ids in [&mut *new, &mut *old] {
             ids.retain(|id| claims.get(id).is_some_and(|known| known.signal.is_some()));
         }
-        heads
-            .iter_mut()
-            .for_each(|ids| ids.retain(|id| claims.get(id).is_some_and(Known::waits)));
-        new.is_empty() && old.is_empty() && now.is_empty() && heads.iter().all(Vec::is_empty)
+        new.is_empty() && old.is_empty() && now.is_empty()
     }
 
     /// These could not be read: again, later.
@@ -342,22 +365,23 @@ impl Watches {
         match (what, &known.signal) {
             ("h", Some(signal)) if waiting => {
                 wake_after(signal, rest.get(1..).and_then(|ms| ms.parse().ok()));
+                self.watch_later(id, signal);
                 known.role = Role::Waiting { seen: None };
-                inner.head(id);
-                self.some.notify_one();
             }
             ("g", Some(signal)) if waiting => {
                 signal.notify.notify_one();
                 let handed =
                     Handed::read(rest).filter(|handed| first && handed.number > known.waited);
                 known.handed = handed.map(|handed| (handed, known.lives));
-                // It asks at once: that the key changed hands is no news.
+                // It asks at once: that the key changed hands is no news, nor worth to be read.
                 inner.unwatch(&id);
+                inner.now.retain(|other| *other != id);
             }
             ("a", Some(signal)) if waiting => {
                 signal.notify.notify_one();
                 known.handed = None;
                 inner.unwatch(&id);
+                inner.now.retain(|other| *other != id);
             }
             ("l", Some(signal)) => {
                 signal.notify.notify_one();
@@ -425,21 +449,6 @@ impl Inner {
             self.names.extend(names);
         }
         self.names.get(&name).copied()
-    }
-
-    /// A claim became the head by a hand-over.
-    fn head(&mut self, id: ClaimId) {
-        self.heads.resize_with(PATIENT, Vec::new);
-        if let Some(last) = self.heads.back_mut() {
-            last.push(id);
-        }
-    }
-
-    /// The heads for whom another tick was the last, as far as they still wait.
-    fn heads_due(&mut self) -> Vec<ClaimId> {
-        let mut due = self.heads.pop_front().unwrap_or_default();
-        due.retain(|id| self.claims.get(id).is_some_and(Known::waits));
-        due
     }
 
     /// Notes that a claim's key is watched from now on.

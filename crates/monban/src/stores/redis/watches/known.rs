@@ -26,9 +26,9 @@ pub(super) struct Known {
     pub(super) lives: Option<Tick>,
     /// When it last said that the claim waits, in µs of its clock.
     pub(super) waited: i64,
-    /// What messages that come before its grant call it, if it was made: see [`name`](Self::name).
+    /// What messages call it that do not bring a grant, if it was made: see [`name`](Self::name).
     pub(super) name: Option<Name>,
-    /// Its key is watched for it.
+    /// Its key is watched for it, or was until the connection ended.
     pub(super) watched: bool,
     /// A message has told that it was granted, or may have: whoever listens may know its id since, and no other is
     /// believed.
@@ -38,7 +38,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What messages that come before its grant call it.
+    /// What messages call it that do not bring a grant.
     pub(super) fn name(&mut self, id: &ClaimId) -> Name {
         *self.name.get_or_insert_with(|| Name::of(id))
     }

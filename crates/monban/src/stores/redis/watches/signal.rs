@@ -12,14 +12,23 @@ use crate::data::{ClaimId, Mode};
 #[derive(Default)]
 pub(super) struct Signal {
     pub(super) notify: Notify,
-    timer: Mutex<Option<AbortHandle>>,
+    timers: Mutex<[Option<AbortHandle>; 2]>,
+}
+
+/// What a signal has a timer for.
+#[derive(Clone, Copy)]
+pub(super) enum Timer {
+    Wake,
+    Watch,
 }
 
 impl Drop for Signal {
     fn drop(&mut self) {
-        if let Some(timer) = lock(&self.timer).take() {
-            timer.abort();
-        }
+        let mut timers = lock(&self.timers);
+        timers
+            .iter_mut()
+            .filter_map(Option::take)
+            .for_each(|timer| timer.abort());
     }
 }
 
@@ -28,14 +37,28 @@ pub(super) fn wake_after(signal: &Arc<Signal>, millis: Option<i64>) {
     let Some(millis) = millis.and_then(|ms| u64::try_from(ms).ok()) else {
         return; // the key never expires, or is not there
     };
+    let pause = Duration::from_millis(millis + 1);
+    after(signal, Timer::Wake, pause, |signal| {
+        signal.notify.notify_one();
+    });
+}
+
+/// Does something after a pause, in the place of what this timer was set for before; nothing if the signal has gone.
+pub(super) fn after(
+    signal: &Arc<Signal>,
+    timer: Timer,
+    pause: Duration,
+    work: impl FnOnce(&Signal) + Send + 'static,
+) {
     let weak = Arc::downgrade(signal);
     let sleeper = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(millis + 1)).await;
+        tokio::time::sleep(pause).await;
         if let Some(signal) = weak.upgrade() {
-            signal.notify.notify_one();
+            work(&signal);
         }
     });
-    if let Some(before) = lock(&signal.timer).replace(sleeper.abort_handle()) {
+    let mut timers = lock(&signal.timers);
+    if let Some(before) = timers[timer as usize].replace(sleeper.abort_handle()) {
         before.abort();
     }
 }

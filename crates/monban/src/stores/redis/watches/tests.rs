@@ -25,7 +25,9 @@ fn name(claim: &Claim) -> String {
 fn waiting(watches: &Arc<Watches>, lives: Tick, waited: i64) -> (Claim, Wake) {
     let claim = claim("k");
     watches.ask(&claim).unwrap();
-    let wake = watches.wait(claim.id, false, Some(b"x"), None).unwrap();
+    let wake = watches
+        .wait(claim.id, Watching::No, Some(b"x"), None)
+        .unwrap();
     watches.in_line(&claim.id, lives, waited);
     (claim, wake)
 }
@@ -57,10 +59,10 @@ async fn nothing_is_kept_of_claims_that_are_gone() {
         watches.ask(claim).unwrap();
         wakes.extend(match at % 3 {
             0 => watches.hold(claim.id),
-            1 => watches.wait(claim.id, true, None, None),
+            1 => watches.wait(claim.id, Watching::Soon, None, None),
             _ => {
                 watches.pass(&claim.id);
-                watches.wait(claim.id, true, None, None)
+                watches.wait(claim.id, Watching::Soon, None, None)
             }
         });
     }
@@ -89,13 +91,16 @@ async fn claims_that_are_over_keep_nobody_awake() {
     assert!(watches.idle());
     drop(lost);
     watches.ask(&next).unwrap();
-    let wake = watches.wait(next.id, false, Some(b"x"), None);
+    let wake = watches.wait(next.id, Watching::No, Some(b"x"), None);
     told(&watches, &format!("h{}:500", name(&next)));
+    assert!(watches.idle(), "monban holds, and tells when it is done");
+    tokio::time::sleep(PATIENCE + Duration::from_millis(1)).await;
     assert!(
         !watches.idle(),
         "the head is to be watched if it waits for long"
     );
     drop(wake);
+    assert!(watches.idle(), "it waits no more");
     let lost = watches.hold(next.id);
     assert_eq!(watches.take(true).len(), 0);
     assert!(!watches.idle(), "it holds");
@@ -110,7 +115,40 @@ async fn a_message_that_comes_before_the_answer_is_not_lost() {
     let claim = claim("k");
     watches.ask(&claim).unwrap();
     told(&watches, &format!("a{}", name(&claim)));
-    assert!(is_ready(watches.wait(claim.id, false, Some(b"x"), None).unwrap()).await);
+    assert!(
+        is_ready(
+            watches
+                .wait(claim.id, Watching::No, Some(b"x"), None)
+                .unwrap()
+        )
+        .await
+    );
+}
+
+/// A hand-over changes the key, and the server tells of that before it tells to whom.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_is_granted_does_not_read_what_it_watched() {
+    let watches = Arc::new(Watches::default());
+    for message in ["g", "a"] {
+        let claim = claim("k");
+        watches.ask(&claim).unwrap();
+        let wake = watches.wait(claim.id, Watching::Soon, Some(b"x"), None);
+        let seen = [true, true].map(|ticked| watches.take(ticked).len());
+        assert_eq!(seen, [0, 1], "watched after a whole tick");
+        let key = Value::BulkString(b"k".to_vec());
+        watches.pushed(&PushInfo {
+            kind: PushKind::Invalidate,
+            data: vec![Value::Array(vec![key])],
+        });
+        let rest = match message {
+            "g" => format!("g{}:7:-1", claim.id),
+            _ => format!("a{}", name(&claim)),
+        };
+        told(&watches, &rest);
+        assert_eq!(watches.take(false).len(), 0, "{message}");
+        assert!(is_ready(wake.unwrap()).await);
+        watches.forget(&claim.id);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,10 +159,10 @@ async fn a_holder_that_never_waited_is_told_that_it_was_freed_by_hand() {
         watches.ask(claim).unwrap();
         watches.hold(claim.id).unwrap()
     });
+    told(&watches, &format!("l{}", name(&claim("m"))));
     told(&watches, &format!("l{}", name(&freed)));
     assert!(is_ready(lost).await);
     assert!(!is_ready(kept).await);
-    told(&watches, &format!("l{}", name(&claim("m"))));
     [freed, other]
         .iter()
         .for_each(|claim| watches.forget(&claim.id));
@@ -136,7 +174,9 @@ async fn a_new_head_wakes_when_the_key_expires_and_not_by_its_new_owner() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k");
     watches.ask(&claim).unwrap();
-    let mut wake = watches.wait(claim.id, false, Some(b"first"), None).unwrap();
+    let mut wake = watches
+        .wait(claim.id, Watching::No, Some(b"first"), None)
+        .unwrap();
     told(&watches, &format!("h{}:500", name(&claim)));
     watches.read(&claim.id, Some(b"second"));
     assert!(
@@ -185,7 +225,7 @@ async fn messages_that_are_no_messages_do_no_harm() {
     let watches = Arc::new(Watches::default());
     let claim = claim("k");
     watches.ask(&claim).unwrap();
-    let wake = watches.wait(claim.id, false, None, None).unwrap();
+    let wake = watches.wait(claim.id, Watching::No, None, None).unwrap();
     let (id, name) = (claim.id, name(&claim));
     for odd in [
         String::new(),
@@ -332,7 +372,7 @@ async fn a_grant_by_message_is_void_if_the_claim_has_waited_since() {
     // An answer that was on its way when the turn came is older than the grant.
     let claim = self::claim("k");
     watches.ask(&claim).unwrap();
-    let _wake = watches.wait(claim.id, false, Some(b"x"), None);
+    let _wake = watches.wait(claim.id, Watching::No, Some(b"x"), None);
     told(&watches, &format!("g{}:30:-1", claim.id));
     watches.in_line(&claim.id, at(3_000), 25);
     let age = watches.handed(&claim, at(2_100)).map(|(_, age)| age);

@@ -22,7 +22,7 @@ use std::time::Duration;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
-pub(super) use known::Handed;
+pub(super) use known::{Handed, Watching};
 use known::{Known, Name, Role, owner};
 use signal::{Signal, Timer, after, is_held, lock, wake_after};
 
@@ -33,16 +33,6 @@ use crate::rule::Tick;
 /// How long a head waits behind a claim of monban before it watches the key. Reading and watching are two commands, and a
 /// line whose holds are shorter than this should not pay for them.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Whether a claim that waits watches its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watching {
-    /// Others are ahead of it in the line, and it is told of its turn.
-    No,
-    Soon,
-    /// What is ahead tells by itself when it is over, while it lives.
-    Late,
-}
 
 /// The claims that this store knows of, and what they wait for.
 #[derive(Default)]

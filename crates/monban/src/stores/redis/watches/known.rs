@@ -102,6 +102,16 @@ impl Handed {
     }
 }
 
+/// Whether a claim that waits watches its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Watching {
+    /// Others are ahead of it in the line, and it is told of its turn.
+    No,
+    Soon,
+    /// What is ahead tells by itself when it is over, while it lives.
+    Late,
+}
+
 /// What a claim is at.
 #[derive(Clone)]
 pub(super) enum Role {

@@ -13,7 +13,8 @@ The floors are no locks: they say what it costs at least to take and to free a k
 not logged, is found by its primary key and changed in place, twice, in two transactions of one statement each that wait for no disk: no claim of its own
 to keep alive, no TTL, no line, nobody woken, and nothing is left of it after a crash. Of the rate of advisory locks that reaches {row:.2}, with a thread for
 the connection {thread:.2}, and monban {own:.2}; asked were {LEAST_RATE}. What keeps a lease alive must not depend on how busy its owner is, so the thread
-is needed.
+is needed; it alone stands between the floor and the target. Of what lies between that floor and monban most is the server's time (last column): what is
+written and asked besides, so that a claim has a life, a line and a fence.
 
 "
     )

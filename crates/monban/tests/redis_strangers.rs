@@ -138,7 +138,8 @@ fn what_is_deleted_under_a_living_holder_is_the_next_ones_at_once() {
         let start = Instant::now();
         let next = next.await.unwrap().unwrap();
         let after = start.elapsed();
-        assert!(after < Duration::from_millis(500), "{after:?}");
+        // It would look itself a second after it began to wait.
+        assert!(after < Duration::from_millis(900), "{after:?}");
         assert!(lease.check().is_err(), "it was taken from it");
         next.release().await.unwrap();
         drop(lease);

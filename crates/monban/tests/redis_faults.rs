@@ -14,7 +14,7 @@ use common::proxy::{Plan, Proxy};
 use common::{Client, least_permissions, leave, leftovers, pause, run, server, sleeps_on, woken};
 use monban::Error;
 use monban::contract::{Attempt, Release, Renewal, Store};
-use monban::data::{Claim, Leave, Mode, Standing};
+use monban::data::{Claim, EntryId, Leave, Mode, Standing};
 use monban_testkit::{Persistence, RedisOptions, RedisServer};
 
 const ONE: Mode = Mode::Permits { n: 1, of: 1 };
@@ -128,6 +128,40 @@ fn a_killed_connection_is_made_again_with_all_that_was_watched() {
         pause(100).await;
         server.ask(&["DEL", "k"]).unwrap();
         woken(lost).await;
+    });
+}
+
+/// Of a share that is freed by hand beside another no key tells: only the message does, to which a new connection listens too.
+#[test]
+fn who_is_freed_by_hand_is_told_on_a_connection_that_was_made_again() {
+    run(async {
+        let server = server();
+        let (a, b) = (Client::of(&server).await, Client::of(&server).await);
+        let (freed, other) = (a.claim("k", Mode::Shared), b.claim("k", Mode::Shared));
+        let mut lost = a.takes(&freed).await.lost.unwrap();
+        b.takes(&other).await;
+        pause(20).await;
+        for kind in ["normal", "pubsub"] {
+            server
+                .ask(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"])
+                .unwrap();
+        }
+        sleeps_on(&mut lost, 200).await;
+        let shown = b.store.inspect(b"k").await.unwrap();
+        let entry = shown
+            .iter()
+            .find(|entry| entry.id == EntryId::Claim(freed.id));
+        assert_eq!(b.store.evict(entry.unwrap()).await.unwrap(), Release::Done);
+        let start = Instant::now();
+        woken(lost).await;
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
+        assert_eq!(a.renews(&freed).await, Renewal::Lost);
+        b.releases(&other).await;
+        assert_eq!(leftovers(&server), Vec::<String>::new());
     });
 }
 

@@ -1,8 +1,9 @@
 -- release, second part: claims one after the other. Repeating it is told the same while it can be.
 --
 -- An exclusive holder: the key is deleted, or lingers. A waiter, a share, permits: the member leaves. Then time passes,
--- which hands the key to the head of the line. What follows the deletion may fail, for a side key that is spoilt: the
--- release has happened all the same, and the head is granted when it asks again.
+-- which hands the key to the head of the line; where the key lingers the head is told to ask, since it waits for something
+-- else now. What follows the deletion may fail, for a side key that is spoilt: the release has happened all the same, and
+-- the head is granted when it asks again.
 -- Answer: for each claim 1 (was there), 0, or { 4, what went wrong }.
 local function release(counter, key, order, expiry, mine, member, linger)
   local value = read(key)
@@ -18,6 +19,8 @@ local function release(counter, key, order, expiry, mine, member, linger)
         redis.call('DEL', key)
       end
       pcall(settle, counter, key, order, expiry)
+      local next = linger >= 0 and head(order)
+      if next then pcall(tell, 'a', next) end
       return 1
     end
   end

@@ -112,8 +112,8 @@ impl Engine {
             .expect("locks are handed out only after their store has been opened")
     }
 
-    /// A new claim of this process. Only where [`check_open`](Self::check_open) has just seen that this is no forked child: its id would be drawn
-    /// from a copy of what its parent draws from.
+    /// A new claim of this process. Only where [`check_open`](Self::check_open) has just seen that this is no forked child:
+    /// its id would be drawn from a copy of what its parent draws from.
     pub(crate) fn claim(&self, request: &Request, if_busy: IfBusy) -> Claim {
         Claim {
             key: request.key.clone(),
@@ -136,7 +136,11 @@ impl Engine {
     /// Whether further claims may be made.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.check_not_closed()?;
-        // A system call: once for each acquisition that waits for nothing.
+        self.check_process()
+    }
+
+    /// A system call: once for each acquisition that waits for nothing.
+    fn check_process(&self) -> Result<()> {
         if self.pid != std::process::id() {
             return Err(Error::rejected(
                 self.store_name(),
@@ -161,14 +165,14 @@ impl Engine {
     /// Not with a local store, whose verbs are done at once: a caller of `close` may have a wait of its own in hand
     /// that nobody polls meanwhile.
     pub(super) fn enter(self: &Arc<Self>) -> Result<Option<Pending>> {
-        // Counted first: either `close` sees the count, or this sees that they are closed.
-        let counted = (self.reach == Reach::Remote).then(|| Pending::new(self));
-        self.check_open()?;
+        let counted = self.enter_checked()?;
+        self.check_process()?;
         Ok(counted)
     }
 
     /// As [`enter`](Self::enter), right after [`check_open`](Self::check_open).
     pub(super) fn enter_checked(self: &Arc<Self>) -> Result<Option<Pending>> {
+        // Counted first: either `close` sees the count, or this sees that they are closed.
         let counted = (self.reach == Reach::Remote).then(|| Pending::new(self));
         self.check_not_closed()?;
         Ok(counted)

@@ -71,7 +71,7 @@ enum How {
     WakesOneReader,
     DiesWithItsConnection,
     DoesNotTellOfLoss,
-    TellsOfNoGrant,
+    TellsWithoutAGrant,
     TellsWhatIsLeft,
     HidesTheAge,
     DoesNotSayWhen,
@@ -265,7 +265,7 @@ const TABLE: &[(How, &str)] = &[
     (WakesEverybody, "a_release_wakes_only_the_next"),
     (DoesNotSayWhen, "a_waiter_knows_when_silence_frees_the_key"),
     (
-        TellsOfNoGrant,
+        TellsWithoutAGrant,
         "what_is_told_of_a_grant_is_what_an_attempt_answers_and_told_once",
     ),
     (
@@ -902,7 +902,7 @@ impl Store for Broken {
     }
 
     fn told(&self, claim: &Claim) -> Option<Grant> {
-        if self.how != TellsOfNoGrant {
+        if self.how != TellsWithoutAGrant {
             return self.inner.told(claim);
         }
         Some(Grant {
